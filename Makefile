@@ -1,0 +1,41 @@
+# `make demo` and `make test` do everything on a fresh machine; each target makes what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench format clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "==> making $(VENV) and installing the pinned dependencies (about a minute, once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## embedded broker, 100,000 requests, decisions and a report
+	@$(BIN)/aurora demo
+
+test: $(STAMP) ## the test suite
+	@echo "==> running the test suite (the first run compiles the kernels)"
+	@$(BIN)/python -m pytest
+
+check: $(STAMP) ## lint, format, types, layers
+	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "==> mypy --strict" && $(BIN)/mypy
+	@echo "==> import-linter" && $(BIN)/lint-imports
+
+bench: $(STAMP) ## benchmarks: time and quality, with ratios
+	@$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+
+format: $(STAMP) ## format and fix what can be fixed
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+clean: ## remove the environment, caches and outputs
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Edges: files, memory, Kafka, and the embedded broker."""

@@ -1,0 +1,1 @@
+"""Allocation of pool capacity and tenant budgets over a batch of requests."""

@@ -1,0 +1,1 @@
+"""Numbers: arrays in, arrays out. Numba kernels without I/O, clocks or domain objects."""

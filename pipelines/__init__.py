@@ -1,0 +1,1 @@
+"""Compositions and the command line: read settings, build parts, run."""
