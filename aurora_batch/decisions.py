@@ -1,0 +1,232 @@
+"""Allocation to decision rows: reasons, remedies, alternatives (spec, section 3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+from numpy.typing import NDArray
+
+from aurora_batch.fleet import Fleet
+from aurora_batch.model import ANYWHERE, CONSTRAINTS, STATUS_OF_REASON, Policy, Reason
+from aurora_batch.schema import ALTERNATIVE_TYPE, DECISION_SCHEMA, Rejection
+from aurora_batch.scoring import Columns
+from kernels import pairs
+from kernels.pairs import Supply
+
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+
+# Order of the codes in `Outcome.reason`.
+REASONS = (
+    Reason.NO_VIABLE_PROVIDER,
+    Reason.NO_CAPACITY,
+    Reason.BUDGET_EXCEEDED,
+    Reason.BELOW_RESERVE_PRICE,
+    Reason.OK,
+)
+_CODE = {reason: code for code, reason in enumerate(REASONS)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was decided for the n requests of a batch, as columns."""
+
+    offer: I32  # (n,) -1 = refused
+    score: F64  # (n,) of the offer, -1 where refused
+    other_offer: I32  # (n, top) next best, -1 = none
+    other_score: F64  # (n, top)
+    stage: I32 | None  # (n,) how far a refused request came, where the policy knows; see kernels
+    left: Supply  # after the batch
+    pool_prices: F64 | None  # (k,) shadow prices, None where the policy has none
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What all decisions of a batch share."""
+
+    batch_id: str
+    window_us: int
+    decided_us: int
+    policy: Policy
+
+
+def table(requests: pa.Table, c: Columns, fleet: Fleet, outcome: Outcome, stamp: Stamp) -> pa.Table:
+    """Return a decision for each request, in their order (`schema.DECISION_SCHEMA`)."""
+    n = requests.num_rows
+    served = outcome.offer >= 0
+    offer = np.where(served, outcome.offer, 0)
+    refused = np.flatnonzero(~served)
+    at, effort, stage = pairs.block_reasons(c.blocks, c.requests, outcome.left, refused)
+    if outcome.stage is not None:
+        stage = outcome.stage[refused]
+    reason = np.full(n, _CODE[Reason.OK], np.int32)
+    reason[refused] = np.where(stage == 3, _CODE[Reason.NO_CAPACITY], stage)
+    price = _numbers(fleet.offer_price, offer, served)
+    hidden = pa.array(~served)
+    columns = {
+        "request_id": requests["request_id"],
+        "decision_id": decision_ids(requests),
+        "status": _words([STATUS_OF_REASON[r] for r in REASONS], reason),
+        "provider": _words(fleet.provider_ids, _take(fleet.offer_provider, offer), hidden),
+        "gpu_type": _words(fleet.gpu_types, _take(fleet.offer_gpu, offer), hidden),
+        "region": _regions(requests, fleet, offer, hidden),
+        "price_usd_per_hour": price,
+        "estimated_latency_ms": _numbers(fleet.offer_latency_ms, offer, served),
+        "score": pa.array(outcome.score, mask=~served),
+        "cost_usd": pc.multiply(price, requests["gpu_hours"]),
+        "reason": _words(REASONS, reason),
+        "blocked_by": _blocked_by(c, fleet, outcome.left, refused, at, effort),
+        "alternatives": _alternatives(fleet, outcome),
+        "batch_id": _constant(stamp.batch_id, n),
+        "window": _constant(stamp.window_us, n, pa.timestamp("us", tz="UTC")),
+        "shadow_price": _shadow_prices(fleet, outcome, offer, served),
+        "policy": _constant(str(stamp.policy), n),
+        "decided_at": _constant(stamp.decided_us, n, pa.timestamp("us", tz="UTC")),
+    }
+    return pa.table([columns[name] for name in DECISION_SCHEMA.names], schema=DECISION_SCHEMA)
+
+
+def rejected(rejections: Sequence[Rejection], policy: Policy, first_index: int = 0) -> pa.Table:
+    """Return a `rejected` decision for each bad record; its fault is the reason.
+
+    The detail stands in `blocked_by`. `first_index` is the position in the log of the first record
+    of the decoded piece, so that a decision's id does not depend on where pieces were cut.
+    """
+    ids = [
+        xxhash.xxh3_128_hexdigest(f"{first_index + r.index}\0{r.row}\0{r.request_id}")
+        for r in rejections
+    ]
+    said = {
+        "request_id": [r.request_id for r in rejections],
+        "decision_id": ids,
+        "status": ["rejected"] * len(ids),
+        "reason": [str(r.fault) for r in rejections],
+        "blocked_by": [[r.detail] for r in rejections],
+        "alternatives": [[] for _ in rejections],
+        "policy": [str(policy)] * len(ids),
+    }
+    arrays = [
+        pa.array(said[f.name], f.type) if f.name in said else pa.nulls(len(ids), f.type)
+        for f in DECISION_SCHEMA
+    ]
+    return pa.table(arrays, schema=DECISION_SCHEMA)
+
+
+def decision_ids(requests: pa.Table) -> pa.Array:
+    """Return ids that depend on request id and event time alone: the same request, the same id.
+
+    A request that is sent, or after a crash decided, twice keeps its decision's id, so readers can
+    drop the second.
+    """
+    event = requests["requested_at"].cast(pa.int64()).cast(pa.string())
+    keys = pc.binary_join_element_wise(requests["request_id"], event, "\0")
+    return pa.array(map(xxhash.xxh3_128_hexdigest, keys.to_pylist()), pa.string())
+
+
+def _words(words: Sequence[str], codes: I32, hidden: pa.Array | None = None) -> pa.Array:
+    if not words:
+        return pa.nulls(len(codes), pa.string())
+    index = pa.array(codes, pa.int32())
+    if hidden is not None:
+        index = pc.if_else(hidden, pa.scalar(None, pa.int32()), index)
+    return pa.array(list(map(str, words)), pa.string()).take(index)
+
+
+def _take(values: I32, offer: I32) -> I32:
+    return values[offer] if values.size else np.zeros(offer.size, np.int32)
+
+
+def _numbers(values: F64, offer: I32, served: NDArray[np.bool_]) -> pa.Array:
+    taken = values[offer] if values.size else np.zeros(offer.size)
+    return pa.array(taken, mask=~served)
+
+
+def _constant(value: str | int, n: int, kind: pa.DataType | None = None) -> pa.Array:
+    return pa.repeat(pa.scalar(value, kind), n)
+
+
+def _shadow_prices(
+    fleet: Fleet, outcome: Outcome, offer: I32, served: NDArray[np.bool_]
+) -> pa.Array:
+    if outcome.pool_prices is None or not fleet.offers:
+        return pa.nulls(offer.size, pa.float64())
+    return pa.array(outcome.pool_prices[fleet.offer_pool[offer]], mask=~served)
+
+
+def _regions(requests: pa.Table, fleet: Fleet, offer: I32, hidden: pa.Array) -> pa.Array:
+    """Region of each decision: the one asked for where the offer lists it, else its first."""
+    if not fleet.offers:
+        return pa.nulls(offer.size, pa.string())
+    asked = requests["region"].combine_chunks().dictionary_encode()
+    names = asked.dictionary.to_pylist()
+    codes = asked.indices.to_numpy(zero_copy_only=False).astype(np.int64) * fleet.offers + offer
+    distinct, index = np.unique(codes, return_inverse=True)
+    words = []
+    for code in distinct.tolist():
+        name, listed = names[code // fleet.offers], fleet.offer_regions[code % fleet.offers]
+        words.append(name if name in listed and name != ANYWHERE else listed[0])
+    return _words(words, index, hidden)
+
+
+def _alternatives(fleet: Fleet, outcome: Outcome) -> pa.Array:
+    known = outcome.other_offer >= 0
+    offer = outcome.other_offer[known]
+    offsets = np.zeros(len(known) + 1, np.int32)
+    np.cumsum(known.sum(axis=1), out=offsets[1:])
+    rows = pa.StructArray.from_arrays(
+        [
+            _words(fleet.provider_ids, _take(fleet.offer_provider, offer)),
+            _words(fleet.gpu_types, _take(fleet.offer_gpu, offer)),
+            pa.array(fleet.offer_price[offer]),
+            pa.array(outcome.other_score[known]),
+        ],
+        fields=list(ALTERNATIVE_TYPE),
+    )
+    return pa.ListArray.from_arrays(pa.array(offsets), rows)
+
+
+def _blocked_by(
+    c: Columns, fleet: Fleet, left: Supply, refused: NDArray[np.int64], at: I32, effort: F64
+) -> pa.Array:
+    """Constraints that stood in the way, least effort first; empty lists for served requests."""
+    order = np.argsort(np.where(at >= 0, effort, np.inf), axis=1, kind="stable")
+    row, rank = np.nonzero(np.take_along_axis(at, order, axis=1) >= 0)
+    which = order[row, rank]
+    offer = at[row, which].astype(np.int64)
+    # A phrase depends on constraint and offer alone, but for a budget, where it is the request's.
+    own = np.where(which == pairs.BUDGET, refused[row] + 1, 0)
+    key = (own * pairs.N_CONSTRAINTS + which) * max(fleet.offers, 1) + offer
+    distinct, first, index = np.unique(key, return_index=True, return_inverse=True)
+    phrases = [
+        _phrase(c, fleet, left, int(refused[row[x]]), int(which[x]), int(offer[x])) for x in first
+    ]
+    lengths = np.zeros(c.priority.size + 1, np.int32)
+    np.add.at(lengths, refused[row] + 1, 1)
+    offsets = np.cumsum(lengths, dtype=np.int32)
+    words = _words(phrases, index) if len(distinct) else pa.array([], pa.string())
+    return pa.ListArray.from_arrays(pa.array(offsets), words)
+
+
+def _phrase(c: Columns, fleet: Fleet, left: Supply, request: int, which: int, offer: int) -> str:
+    """Constraint, the value that would have worked, and where: `max_price 2.20 at vast`."""
+    provider = fleet.provider_ids[fleet.offer_provider[offer]]
+    price = float(fleet.offer_price[offer])
+    value = {
+        pairs.GPU: lambda: fleet.gpu_types[fleet.offer_gpu[offer]],
+        pairs.REGION: lambda: fleet.offer_regions[offer][0],
+        pairs.PRICE: lambda: _usd(price),
+        pairs.LATENCY: lambda: f"{fleet.offer_latency_ms[offer]:.10g}",
+        pairs.REPUTATION: lambda: f"{fleet.offer_reputation[offer]:.10g}",
+        # Rounded so that the value said would really have worked: capacity down, budget up.
+        pairs.CAPACITY: lambda: f"{np.floor(left.left[fleet.offer_pool[offer]] * 1e3) / 1e3:.10g}",
+        pairs.BUDGET: lambda: f"{np.ceil(price * c.requests.hours[request] * 100) / 100:.2f}",
+    }[which]()
+    return f"{CONSTRAINTS[which]} {value} at {provider}"
+
+
+def _usd(price: float) -> str:
+    cents = f"{price:.2f}"
+    return cents if float(cents) == price else repr(price)

@@ -1,0 +1,160 @@
+"""The two policies, `global` and `greedy`, over one batch at one supply (spec, section 4)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aurora_batch import allocation, scoring
+from aurora_batch.allocation import Allocation, Prices, SparseProblem
+from aurora_batch.fleet import Fleet
+from aurora_batch.model import Scoring
+from aurora_batch.scoring import Columns
+from aurora_batch.settings import RouterSettings
+from kernels.greedy import greedy
+from kernels.pairs import Supply
+
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+
+# Pairs that a solve may visit for each configured millisecond of its deadline. Counted work, never
+# time, ends a solve on the live path, so every machine decides the same; the figure is what one
+# core of a slow server does.
+WORK_PER_MS = 100_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """One batch to decide."""
+
+    columns: Columns
+    fleet: Fleet
+    supply: Supply  # at the batch's start; never changed
+    settings: RouterSettings
+    warm: Prices | None = None  # of the batch before
+
+    @cached_property
+    def best(self) -> tuple[I32, F64]:
+        """Best-scored feasible offer of each request (-1: none) and its score, both (n,)."""
+        return scoring.best_pairs(self.columns, self.supply, self.settings.scoring)
+
+    @cached_property
+    def problem(self) -> SparseProblem:
+        """The batch as an allocation problem over its feasible pairs."""
+        c = self.columns
+        rows = scoring.feasible_rows(c, self.supply, self.settings.scoring)
+        request = np.repeat(np.arange(c.priority.size), np.diff(rows.indptr))
+        budgeted = bool((c.requests.tenant >= 0).any())
+        cost = self.fleet.offer_price[rows.indices] * c.requests.hours[request]
+        return SparseProblem(
+            data=self.values(rows.scores, request),
+            indices=rows.indices,
+            indptr=rows.indptr,
+            demand=c.requests.hours,
+            pool=self.fleet.offer_pool,
+            capacity=self.supply.left,
+            tenant=c.requests.tenant if budgeted else None,
+            cost=cost if budgeted else None,
+            budget=self.supply.budget if budgeted else None,
+            rest=None if rows.rest is None else self._rest_values(rows.rest),
+        )
+
+    def values(self, score: F64, request: NDArray[np.int64]) -> F64:
+        """Value of serving `request` (x,) at `score` (x,): priority x (reward + scaled score)."""
+        objective = self.settings.objective
+        scaled = score
+        if objective.scale == "per_request":
+            best = self.best[1][request]
+            scaled = np.divide(score, best, out=np.ones_like(score), where=best > 0)
+        values = self.columns.priority[request] * (objective.serve_reward + scaled)
+        if objective.weigh_by == "gpu_hours":
+            values = values * self.columns.requests.hours[request]
+        return values
+
+    def _rest_values(self, rest: F64) -> F64:
+        return np.where(rest >= 0, self.values(rest, np.arange(rest.size)), 0.0)
+
+    def left(self, offer: I32) -> Supply:
+        """What is left once each request has taken its offer (-1: none); may be negative."""
+        served = np.flatnonzero(offer >= 0)
+        hours = self.columns.requests.hours[served]
+        spent = np.bincount(
+            self.fleet.offer_pool[offer[served]], hours, minlength=self.supply.left.size
+        )
+        tenant = self.columns.requests.tenant[served]
+        cost = (self.fleet.offer_price[offer[served]] * hours)[tenant >= 0]
+        paid = np.bincount(tenant[tenant >= 0], cost, minlength=self.supply.budget.size)
+        return Supply(self.supply.left - spent, self.supply.total, self.supply.budget - paid)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a policy made of a task."""
+
+    offer: I32  # (n,) fleet offer, -1 = refused
+    left: Supply
+    value: float  # in the objective of `global`, at the scores of the batch's start
+    allocation: Allocation | None  # with the prices and the bound; None: nothing was certified
+    score: F64 | None = None  # (n,) at the moment of the decision, where that is not the start
+    stage: I32 | None = None  # (n,) how far refused requests came, where the policy knows
+
+
+def decide_globally(task: Task) -> Made:
+    """Decide the whole batch at once.
+
+    Where everybody's best offer fits into pools and budgets, that is optimal at prices of zero, and
+    no pairs are listed and nothing is solved.
+    """
+    offer, _ = task.best
+    left = task.left(offer)
+    if bool((left.left >= 0).all() and (left.budget >= 0).all()):
+        served = np.flatnonzero(offer >= 0)
+        value = float(task.values(task.best[1][served], served).sum())
+        return Made(offer, left, value, _uncontested(task, offer, value))
+    solved = solve(task)
+    offer = solved.assignment.astype(np.int32)
+    return Made(offer, task.left(offer), solved.value, solved)
+
+
+def decide_greedily(task: Task, certify: bool) -> Made:
+    """Decide request by request, each taking its best offer at that moment.
+
+    With `certify`, a solve beside it gives prices and a bound; it changes no decision.
+    """
+    n = task.columns.priority.size
+    offer, stage = np.empty(n, np.int32), np.empty(n, np.int32)
+    score = np.empty(n, np.float64)
+    left = Supply(task.supply.left.copy(), task.supply.total, task.supply.budget.copy())
+    normalized = task.settings.scoring is Scoring.NORMALIZED
+    greedy(task.columns.offers, task.columns.requests, left, normalized, offer, score, stage)
+    own, _, _ = scoring.next_best(task.columns, task.supply, task.settings.scoring, offer, 0)
+    served = np.flatnonzero(offer >= 0)
+    value = float(task.values(own[served], served).sum())
+    return Made(offer, left, value, solve(task) if certify else None, score, stage)
+
+
+def solve(task: Task) -> Allocation:
+    """Allocate at the prices of the batch before, within the configured work."""
+    solver = task.settings.solver
+    return allocation.solve(
+        task.problem,
+        method="auto",
+        work=int(solver.deadline_ms * WORK_PER_MS),
+        target_gap=solver.target_gap,
+        warm_start=task.warm,
+    )
+
+
+def _uncontested(task: Task, offer: I32, value: float) -> Allocation:
+    return Allocation(
+        assignment=offer.astype(np.int64),
+        value=value,
+        bound=value,
+        gap=0.0,
+        pool_prices=np.zeros(task.supply.left.size),
+        budget_prices=np.zeros(task.supply.budget.size),
+        status="optimal",
+        seconds=0.0,
+        work=0,
+    )

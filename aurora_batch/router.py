@@ -1,0 +1,289 @@
+"""The story in one page: a batch of requests, a fleet and a state become decisions.
+
+    (batch, fleet, state) -> (decisions, state, record)
+
+One pure step without I/O, clock or randomness; stream, replay, war game, gateway and benchmarks all
+call it, so a decision is the same wherever it is made. Time comes in with the data. The state is
+the ledger (what is left of pools and budgets in this window) and the shadow prices of the batch
+before, from which the next solve starts.
+
+    decide(requests)                    splits at window ends
+      step(batch)
+        ledger.enter(window)            capacity and budgets, whole again in a new window
+        scoring.columns(batch)          requests as columns, grouped in classes
+        policies.decide_globally        everybody's best offer where nothing is scarce, else
+          scoring.feasible_rows           all feasible pairs, as values
+          allocation.solve                prices, assignment, certificate
+        decisions.table                 reasons, remedies, alternatives
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aurora_batch import decisions, ledger, scoring
+from aurora_batch.allocation import Allocation, Prices, SparseProblem, solve
+from aurora_batch.fleet import Fleet
+from aurora_batch.ledger import Ledger
+from aurora_batch.model import Policy
+from aurora_batch.policies import Made, Task, decide_globally, decide_greedily
+from aurora_batch.schema import REQUEST_SCHEMA
+from aurora_batch.scoring import Tenants
+from aurora_batch.settings import Settings
+from kernels.pairs import Supply
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RouterState:
+    """What one batch leaves to the next; never changed in place."""
+
+    ledger: Ledger
+    prices: Prices | None = None  # of the batch before, for the pools of `fleet_version`
+    fleet_version: str = ""
+    shard: str = ""  # tells the batch ids of several workers apart
+
+
+@dataclass(frozen=True)
+class BatchRecord:
+    """The certificate and the figures of one batch."""
+
+    batch_id: str
+    window_us: int  # start of the window, microseconds since the epoch
+    requests: int
+    served: int
+    late: int  # requests of older windows, decided in this one
+    policy: Policy
+    value: float  # in the objective of `global`, whatever the policy
+    bound: float  # no allocation of this batch is worth more; NaN where none was computed
+    status: str  # why the solve stopped; "sequential" where none ran
+    work: int  # pairs that the solve visited
+    pool_prices: F64  # (k,) value per GPU-hour, >= 0
+    budget_prices: F64  # (t,) value per USD, >= 0
+    pool_left: F64  # (k,) GPU-hours after the batch
+    budget_left: F64  # (t,) USD after the batch
+    solve_seconds: float
+
+    @property
+    def gap(self) -> float:
+        """(bound - value) / bound; 0 where the bound is 0, NaN where there is none."""
+        return (self.bound - self.value) / self.bound if self.bound else 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one batch became.
+
+    `problem()` builds the problem that `allocation` solves, for `allocation.check`; a function,
+    because most callers never look. Under `greedy` the allocation is a solve beside the sequential
+    decisions, and only there where the step was asked to certify.
+    """
+
+    decisions: pa.Table
+    state: RouterState
+    batch: BatchRecord
+    allocation: Allocation | None
+    problem: Callable[[], SparseProblem]
+
+
+def initial_state(fleet: Fleet, settings: Settings, shard: str = "") -> RouterState:
+    """Return the state before the first request ever."""
+    return RouterState(Ledger.whole(fleet, Tenants.from_settings(settings)), shard=shard)
+
+
+def decide(
+    requests: pa.Table,
+    fleet: Fleet,
+    state: RouterState,
+    settings: Settings,
+    *,
+    policy: Policy | None = None,
+    certify: bool = False,
+) -> Iterator[Step]:
+    """Decide requests in log order: a step for each window that they reach.
+
+    A request of an older window than the latest one seen is late: it is decided with its
+    neighbours, in the current window.
+    """
+    reached = ledger.window_of(_event_us(requests), _window_us(settings))
+    reached = np.maximum(np.maximum.accumulate(reached), state.ledger.window_us)
+    cuts = [0, *(np.flatnonzero(np.diff(reached)) + 1).tolist(), requests.num_rows]
+    for low, high in pairwise(cuts):
+        if low < high:
+            batch = requests.slice(low, high - low)
+            done = step(batch, fleet, state, settings, policy=policy, certify=certify)
+            state = done.state
+            yield done
+
+
+def step(
+    requests: pa.Table,
+    fleet: Fleet,
+    state: RouterState,
+    settings: Settings,
+    *,
+    policy: Policy | None = None,
+    certify: bool = False,
+) -> Step:
+    """Decide one batch together, in the latest window that one of its requests reaches.
+
+    Parameters
+    ----------
+    requests
+        Canonical requests (`schema.REQUEST_SCHEMA`); may be empty.
+    policy
+        Instead of the configured one.
+    certify
+        Solve for a bound under `greedy` too (`global` always has one).
+    """
+    policy = policy or settings.router.effective_policy
+    tenants = Tenants.from_settings(settings)
+    event_us = _event_us(requests)
+    windows = ledger.window_of(event_us, _window_us(settings))
+    window_us = int(max(windows.max(initial=ledger.NO_WINDOW), state.ledger.window_us))
+    opened = state.ledger.enter(window_us, fleet, tenants)
+    task = Task(
+        scoring.columns(requests, fleet, tenants),
+        fleet,
+        Supply(opened.pool_left, opened.pool_total, opened.budget_left),
+        settings.router,
+        state.prices if state.fleet_version == fleet.version else None,
+    )
+    made = decide_greedily(task, certify) if policy is Policy.GREEDY else decide_globally(task)
+    after = opened.spend(made.left.left, made.left.budget)
+    stamp = decisions.Stamp(
+        _batch_id(state.shard, window_us, after.batches),
+        window_us,
+        int(max(event_us.max(initial=window_us), window_us)),
+        policy,
+    )
+    return Step(
+        decisions.table(requests, task.columns, fleet, _outcome(task, made), stamp),
+        RouterState(after, _prices(made, state), fleet.version, state.shard),
+        _record(stamp, made, after, int((windows < window_us).sum())),
+        made.allocation,
+        lambda: task.problem,
+    )
+
+
+def _outcome(task: Task, made: Made) -> decisions.Outcome:
+    scored = task.settings.scoring
+    top = task.settings.alternatives
+    own, other, other_score = scoring.next_best(task.columns, task.supply, scored, made.offer, top)
+    prices = made.allocation.pool_prices if made.allocation is not None else None
+    score = own if made.score is None else made.score
+    return decisions.Outcome(made.offer, score, other, other_score, made.stage, made.left, prices)
+
+
+def _prices(made: Made, state: RouterState) -> Prices | None:
+    """Prices to start the next solve from: those of the last one that found something scarce."""
+    solved = made.allocation
+    if solved is None or not (solved.pool_prices.any() or solved.budget_prices.any()):
+        return state.prices
+    return Prices(solved.pool_prices, solved.budget_prices)
+
+
+def _record(stamp: decisions.Stamp, made: Made, after: Ledger, late: int) -> BatchRecord:
+    solved = made.allocation
+    return BatchRecord(
+        batch_id=stamp.batch_id,
+        window_us=stamp.window_us,
+        requests=made.offer.size,
+        served=int((made.offer >= 0).sum()),
+        late=late,
+        policy=stamp.policy,
+        value=made.value,
+        bound=solved.bound if solved else float("nan"),
+        status=solved.status if solved else "sequential",
+        work=solved.work if solved else 0,
+        pool_prices=solved.pool_prices if solved else np.zeros(after.pool_left.size),
+        budget_prices=solved.budget_prices if solved else np.zeros(after.budget_left.size),
+        pool_left=after.pool_left,
+        budget_left=after.budget_left,
+        solve_seconds=solved.seconds if solved else 0.0,
+    )
+
+
+def _event_us(requests: pa.Table) -> I64:
+    return np.asarray(requests["requested_at"].cast(pa.int64()).to_numpy(), np.int64)
+
+
+def _window_us(settings: Settings) -> int:
+    return max(1, round(settings.router.window_s * 1e6))
+
+
+def _batch_id(shard: str, window_us: int, number: int) -> str:
+    """`20261121T101500Z-3`: the third batch of that window; behind a shard's name if it has one."""
+    start = "start"
+    if window_us > ledger.NO_WINDOW:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=window_us)
+        start = f"{moment:%Y%m%dT%H%M%S}{f'.{moment.microsecond:06d}' * bool(moment.microsecond)}Z"
+    return f"{shard}-{start}-{number}" if shard else f"{start}-{number}"
+
+
+class _Snapshot(msgspec.Struct):
+    ledger: msgspec.Raw
+    fleet_version: str
+    pool_prices: list[float] | None
+    budget_prices: list[float] | None
+
+
+def snapshot(state: RouterState) -> bytes:
+    """Return the state as JSON that `restore` brings back bit for bit."""
+    prices = state.prices
+    return msgspec.json.encode(
+        _Snapshot(
+            msgspec.Raw(state.ledger.to_json()),
+            state.fleet_version,
+            prices.pool.tolist() if prices else None,
+            prices.budget.tolist() if prices else None,
+        )
+    )
+
+
+def restore(saved: bytes, settings: Settings, shard: str = "") -> RouterState:
+    """Return the state of a snapshot; raises `msgspec.DecodeError` where it is none."""
+    said = msgspec.json.decode(saved, type=_Snapshot)
+    prices = None
+    if said.pool_prices is not None and said.budget_prices is not None:
+        prices = Prices(np.array(said.pool_prices), np.array(said.budget_prices))
+    tenants = Tenants.from_settings(settings)
+    return RouterState(
+        Ledger.from_json(bytes(said.ledger), tenants), prices, said.fleet_version, shard
+    )
+
+
+def warm_up(fleet: Fleet, settings: Settings) -> None:
+    """Compile, or load from the cache, every kernel of both policies before the first batch.
+
+    Decides a made-up batch, too large for the fleet, that no one sees.
+    """
+    n = 256
+    rows = {
+        "request_id": [f"warm-up-{i}" for i in range(n)],
+        "workload_type": ["general"] * n,
+        "gpu_type": [fleet.gpu_types[i % len(fleet.gpu_types)] for i in range(n)]
+        if fleet.gpu_types
+        else ["none"] * n,
+        "region": ["global"] * n,
+        "gpu_hours": [float(fleet.pool_capacity.sum()) / n * 4 + 1e-3 for _ in range(n)],
+        "priority": [1.0 + i % 3 for i in range(n)],
+        "requested_at": [datetime(2000, 1, 1, tzinfo=UTC)] * n,
+    }
+    arrays = [
+        pa.array(rows[f.name], f.type) if f.name in rows else pa.nulls(n, f.type)
+        for f in REQUEST_SCHEMA
+    ]
+    batch = pa.table(arrays, schema=REQUEST_SCHEMA)
+    for policy in Policy:
+        made = step(batch, fleet, initial_state(fleet, settings), settings, policy=policy)
+    for method in ("dual", "auto"):
+        solve(made.problem(), method=method)

@@ -1,0 +1,259 @@
+"""Front door to `kernels.pairs`: requests and a fleet to columns and pairs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from aurora_batch.fleet import Fleet
+from aurora_batch.model import WEIGHTS, Scoring
+from aurora_batch.settings import RouterSettings, Settings, TenantSettings
+from kernels import pairs
+from kernels.pairs import BlockTable, OfferTable, RequestTable, Supply
+
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+
+# Pairs kept for one solve: 32 bytes a pair at most in pairs, values, costs and the solver's index,
+# so half a gigabyte. Beyond it each request keeps its best-scored pairs, and the bound accounts
+# for the rest.
+MAX_PAIRS = 16_000_000
+CHUNK_ROWS = 4_096
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A batch in the form that the kernels read."""
+
+    requests: RequestTable
+    offers: OfferTable
+    blocks: BlockTable
+    priority: F64  # (n,)
+    longest: int  # listed offers of the largest class
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Feasible pairs as compressed rows (names as for SciPy's CSR)."""
+
+    indptr: I64  # (n + 1,)
+    indices: I32  # (pairs,) fleet offer, ascending within a row
+    scores: F64  # (pairs,)
+    best: F64  # (n,) best score, -1 where a request has no feasible pair
+    rest: F64 | None  # (n,) best score left out of the row, -1 for none; None: nothing left out
+
+
+@dataclass(frozen=True)
+class Tenants:
+    """Configured tenants as columns; row T (the last) stands for everybody else."""
+
+    ids: tuple[str, ...]
+    budget_ids: tuple[str, ...]
+    budget: F64  # (t,) USD per window
+    budget_row: I32  # (T + 1,) row of `budget`, -1 = none
+    limits: F64  # (T + 1, 3) max_price, max_latency_ms (+inf: none), min_reputation (-inf)
+    weights: F64  # (T + 1, 4)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Tenants":
+        """Resolve each tenant's limits and weights against the router's."""
+        tenants: Sequence[TenantSettings] = [*settings.tenants.values(), TenantSettings()]
+        with_budget = [t for t, s in settings.tenants.items() if s.budget_usd_per_step is not None]
+        rows = {name: row for row, name in enumerate(with_budget)}
+        return cls(
+            ids=tuple(settings.tenants),
+            budget_ids=tuple(with_budget),
+            budget=np.array(
+                [settings.tenants[t].budget_usd_per_step for t in with_budget], np.float64
+            ),
+            budget_row=np.array([*(rows.get(t, -1) for t in settings.tenants), -1], np.int32),
+            limits=np.array([_limits(t, settings.router) for t in tenants], np.float64),
+            weights=np.array([_weights(t, settings.router) for t in tenants], np.float64),
+        )
+
+
+def _limits(tenant: TenantSettings, router: RouterSettings) -> list[float]:
+    none = {"max_price": np.inf, "max_latency_ms": np.inf, "min_reputation": -np.inf}
+    said = ((getattr(tenant, k), getattr(router.defaults, k), v) for k, v in none.items())
+    return [next(x for x in choice if x is not None) for choice in said]
+
+
+def _weights(tenant: TenantSettings, router: RouterSettings) -> list[float]:
+    own = [getattr(tenant.weights, w) for w in WEIGHTS]
+    return [
+        getattr(router.weights, w) if x is None else x for w, x in zip(WEIGHTS, own, strict=True)
+    ]
+
+
+def columns(requests: pa.Table, fleet: Fleet, tenants: Tenants) -> Columns:
+    """Return the kernels' view of canonical requests (`schema.REQUEST_SCHEMA`)."""
+    tenant = _codes(requests["tenant_id"], {t: i for i, t in enumerate(tenants.ids)})
+    limits = tenants.limits[tenant]
+    group, gpus, regions = _classes(requests, fleet)
+    gpu_match = np.array([fleet.gpu_match(g) for g in gpus], np.bool_).reshape(-1, fleet.offers)
+    region_match = np.array([fleet.region_match(r) for r in regions], np.bool_)
+    region_match = region_match.reshape(-1, fleet.offers)
+    listed = gpu_match & region_match & fleet.offer_active
+    start = np.zeros(len(gpus) + 1, np.int64)
+    np.cumsum(listed.sum(axis=1), out=start[1:])
+    offer = np.nonzero(listed)[1].astype(np.int32)
+    return Columns(
+        requests=RequestTable(
+            group=group,
+            hours=_floats(requests["gpu_hours"]),
+            max_price=_filled(requests["max_price"], limits[:, 0]),
+            max_latency=_filled(requests["max_latency_ms"], limits[:, 1]),
+            min_reputation=_filled(requests["min_reputation"], limits[:, 2]),
+            weights=_request_weights(requests["weights"], tenants.weights[tenant]),
+            tenant=tenants.budget_row[tenant],
+        ),
+        offers=OfferTable(
+            start=start,
+            offer=offer,
+            pool=fleet.offer_pool[offer],
+            price=fleet.offer_price[offer],
+            latency=fleet.offer_latency_ms[offer],
+            reputation=fleet.offer_reputation[offer],
+        ),
+        blocks=BlockTable(
+            gpu_match=gpu_match,
+            region_match=region_match,
+            active=fleet.offer_active,
+            pool=fleet.offer_pool,
+            price=fleet.offer_price,
+            latency=fleet.offer_latency_ms,
+            reputation=fleet.offer_reputation,
+        ),
+        priority=_floats(requests["priority"]),
+        longest=int(np.diff(start).max(initial=0)),
+    )
+
+
+def _codes(column: pa.ChunkedArray, known: Mapping[str, int]) -> I32:
+    """Code of each string; `len(known)` where it is null or not known."""
+    encoded = column.combine_chunks().dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    table = np.array([*(known.get(n, len(known)) for n in names), len(known)], np.int32)
+    index = encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
+    return np.asarray(table[index], np.int32)
+
+
+def _classes(requests: pa.Table, fleet: Fleet) -> tuple[I32, list[str], list[str]]:
+    """Class of each request (GPU types x region), and each class's GPU types and region.
+
+    Regions that no offer lists fall into one class: only offers that serve everywhere match.
+    """
+    gpu = requests["gpu_type"].combine_chunks().dictionary_encode()
+    region = requests["region"].combine_chunks().dictionary_encode()
+    gpus = gpu.dictionary.to_pylist()
+    names = region.dictionary.to_pylist()
+    codes = {"": len(fleet.regions), **{r: i for i, r in enumerate(fleet.regions)}}
+    column = np.array([codes.get(r, -1 if r == "global" else len(fleet.regions)) for r in names])
+    width = len(fleet.regions) + 2
+    pair = gpu.indices.to_numpy(zero_copy_only=False).astype(np.int64) * width
+    if len(names):
+        pair += column[region.indices.to_numpy(zero_copy_only=False)] + 1
+    distinct, group = np.unique(pair, return_inverse=True)
+    label = ["global", *fleet.regions, ""]
+    return (
+        group.astype(np.int32),
+        [gpus[d // width] for d in distinct],
+        [label[d % width] for d in distinct],
+    )
+
+
+def _floats(column: pa.ChunkedArray) -> F64:
+    """Column as contiguous float64; null becomes NaN."""
+    return np.ascontiguousarray(column.to_numpy(), dtype=np.float64)
+
+
+def _filled(column: pa.ChunkedArray, default: F64) -> F64:
+    values = _floats(column)
+    return np.where(np.isnan(values), default, values)
+
+
+def _request_weights(column: pa.ChunkedArray, default: F64) -> F64:
+    if column.null_count == len(column):
+        return np.ascontiguousarray(default)
+    own = np.stack([_floats(pc.struct_field(column, w)) for w in WEIGHTS], axis=1)
+    return np.where(np.isnan(own), default, own)
+
+
+def feasible_rows(c: Columns, supply: Supply, scoring: Scoring) -> Rows:
+    """Return all feasible pairs with their scores, or each request's best where there are too many.
+
+    Memory is bounded by `MAX_PAIRS` whatever n x m is: rows are scored in chunks and shortened to
+    their best `MAX_PAIRS / n` pairs.
+    """
+    counts = pairs.count_pairs(c.offers, c.requests, supply)
+    n = counts.size
+    most = max(1, MAX_PAIRS // max(n, 1))
+    if int(counts.sum()) <= MAX_PAIRS:
+        rows, position, score = _scored(c, supply, scoring, np.arange(n), counts)
+        best = pairs.best_of_rows(rows, score)
+        return Rows(rows, c.offers.offer[position], score, best, None)
+    parts = []
+    for low in range(0, n, CHUNK_ROWS):
+        some = np.arange(low, min(low + CHUNK_ROWS, n))
+        rows, position, score = _scored(c, supply, scoring, some, counts[some])
+        best = pairs.best_of_rows(rows, score)
+        short = np.empty_like(rows)
+        rest = pairs.keep_best(rows, position, score, most, short)
+        kept = int(short[-1])
+        parts.append(
+            (np.diff(short), c.offers.offer[position[:kept]], score[:kept].copy(), best, rest)
+        )
+    lengths, indices, scores, best, rest = (np.concatenate(p) for p in zip(*parts, strict=True))
+    indptr = np.zeros(n + 1, np.int64)
+    np.cumsum(lengths, out=indptr[1:])
+    return Rows(indptr, indices, scores, best, rest)
+
+
+def _scored(
+    c: Columns, supply: Supply, scoring: Scoring, rows: I64, counts: I64
+) -> tuple[I64, I32, F64]:
+    indptr = np.zeros(rows.size + 1, np.int64)
+    np.cumsum(counts, out=indptr[1:])
+    position = np.empty(int(indptr[-1]), np.int32)
+    score = np.empty(int(indptr[-1]), np.float64)
+    normalized = scoring is Scoring.NORMALIZED
+    pairs.score_rows(c.offers, c.requests, supply, normalized, rows, indptr, position, score)
+    return indptr, position, score
+
+
+def next_best(
+    c: Columns, supply: Supply, scoring: Scoring, chosen: I32, top: int
+) -> tuple[F64, I32, F64]:
+    """Return the served requests' own scores (n,), and their `top` next best offers and scores.
+
+    Shapes (n,), (n, top), (n, top); -1 where refused or where there are no more. Chunked, so memory
+    stays bounded.
+    """
+    n = chosen.size
+    own = np.full(n, -1.0)
+    offers = np.full((n, top), -1, np.int32)
+    scores = np.full((n, top), -1.0)
+    counts = pairs.count_pairs(c.offers, c.requests, supply)
+    served = np.flatnonzero(chosen >= 0)
+    for low in range(0, served.size, CHUNK_ROWS):
+        some = served[low : low + CHUNK_ROWS]
+        rows, position, score = _scored(c, supply, scoring, some, counts[some])
+        out_offer = np.empty((some.size, top), np.int32)
+        out_score = np.empty((some.size, top), np.float64)
+        own[some] = pairs.next_best(
+            c.offers.offer[position], score, rows, chosen[some], out_offer, out_score
+        )
+        offers[some], scores[some] = out_offer, out_score
+    return own, offers, scores
+
+
+def best_pairs(c: Columns, supply: Supply, scoring: Scoring) -> tuple[I32, F64]:
+    """Return each request's best-scored feasible offer (-1: none) and its score, both (n,)."""
+    offer = np.empty(c.requests.hours.size, np.int32)
+    score = np.empty(c.requests.hours.size, np.float64)
+    pairs.best_pairs(c.offers, c.requests, supply, scoring is Scoring.NORMALIZED, offer, score)
+    return offer, score
