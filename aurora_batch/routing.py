@@ -52,7 +52,7 @@ def route(
     >>> import aurora_batch as ab
     >>> asked = {"request_id": "r1", "workload_type": "general", "gpu_type": "A100", "gpu_hours": 2}
     >>> ab.route([asked], fleet=ab.default_fleet()).decisions["provider"].to_pylist()
-    ['aethir']
+    ['vast']
     """
     fleet = fleet if fleet is not None else default_fleet()
     settings = settings if settings is not None else Settings()
