@@ -96,7 +96,7 @@ def rejected(rejections: Sequence[Rejection], policy: Policy, first_index: int =
     of the decoded piece, so that a decision's id does not depend on where pieces were cut.
     """
     ids = [
-        xxhash.xxh3_128_hexdigest(f"{first_index + r.index}\0{r.row}\0{r.request_id}")
+        xxhash.xxh3_128_hexdigest(f"{first_index + r.index}\0{r.row}\0{r.request_id}".encode())
         for r in rejections
     ]
     said = {
@@ -122,7 +122,7 @@ def decision_ids(requests: pa.Table) -> pa.Array:
     drop the second.
     """
     event = requests["requested_at"].cast(pa.int64()).cast(pa.string())
-    keys = pc.binary_join_element_wise(requests["request_id"], event, "\0")
+    keys = pc.binary_join_element_wise(requests["request_id"], event, "\0").cast(pa.binary())
     return pa.array(map(xxhash.xxh3_128_hexdigest, keys.to_pylist()), pa.string())
 
 
