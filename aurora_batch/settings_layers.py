@@ -1,0 +1,213 @@
+"""Layers of settings: defaults, files, environment and flags laid over each other, key by key.
+
+Each leaf remembers where it was said, so that an error names the file or the variable to change,
+and `aurora config` can tell. A section (`router.weights`) merges with what lies beneath it; a
+mapping with free keys (`providers`, `mix`, a price list) replaces it whole.
+"""
+
+import difflib
+import types
+import typing
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from aurora_batch.errors import SettingsError
+from aurora_batch.settings import Contradiction, Settings
+from aurora_batch.settings_types import convert, describe, show, to_plain
+
+Path = tuple[str, ...]
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Said:
+    """A value and where it was said: a file, a variable, a flag, or "default"."""
+
+    value: Any
+    source: str
+    loose: bool = False  # text from outside a file: numbers may be quoted
+
+
+class Layers:
+    """The keys said so far; starts with the built-in defaults, later layers win."""
+
+    def __init__(self) -> None:
+        self._tree: dict[str, Any] = {}  # nested as the settings are; leaves are `Said`
+        self._sources: dict[Path, str] = {}  # of each section: who last said something in it
+        self._origins: dict[str, str] = {}
+        for name, value in to_plain(Settings()).items():
+            self.put((name,), Said(value, DEFAULT))
+
+    def put(self, path: Sequence[str], said: Said, *, fold: bool = False) -> None:
+        """Say the value of one key, or of a whole section, over the layers before.
+
+        `fold` finds keys in spite of case and of `-` for `_`, as variables need it. Entries of
+        `providers` and the like are added whole only: a name misspelt in a longer path is an error.
+        """
+        tree, section, done = self._tree, Settings, ()  # type: dict[str, Any], Any, Path
+        for depth, given in enumerate(path):
+            name = _folded(given, tree if _is_free(section) else _fields(section), fold)
+            done = (*done, name)
+            kind = _kind_of(section, done, said)
+            if depth == len(path) - 1:
+                self._plant(tree, kind, done, said)
+                return
+            if _is_free(section) and _is_section(_branch(kind)) and name not in tree:
+                raise unknown_key(said, done, tree)
+            section = _branch(kind)
+            if section is None:
+                expected = f"{'.'.join(done)} to be {describe(kind)}"
+                raise SettingsError(
+                    said.source, ".".join((*done, *path[depth + 1 :])), show(said.value), expected
+                )
+            self._sources[done] = said.source
+            if not isinstance(tree.get(name), dict):
+                tree[name] = {}
+            tree = tree[name]
+
+    def _plant(self, tree: dict[str, Any], kind: Any, path: Path, said: Said) -> None:
+        name, section = path[-1], _branch(kind)
+        mapping = isinstance(said.value, dict)
+        if section is None or not (mapping or said.value is None):
+            tree[name] = said
+            return
+        if mapping and (_is_free(section) or not isinstance(tree.get(name), dict)):
+            tree[name] = {}
+        if said.value is None:  # `weights:` with nothing beneath it says nothing
+            if _is_section(section):
+                tree.setdefault(name, {})
+                self._sources.setdefault(path, said.source)
+            return
+        self._sources[path] = said.source
+        for key, value in said.value.items():
+            below = (*path, key)
+            self._plant(
+                tree[name], _kind_of(section, below, said, value), below, replace(said, value=value)
+            )
+
+    def build(self) -> tuple[Settings, dict[str, str]]:
+        """Return the settings, and where each leaf was said, by dotted key.
+
+        Raises
+        ------
+        SettingsError
+            A value has the wrong type, is out of range, is missing, or contradicts another one.
+        """
+        self._origins = {}
+        return self._section(Settings, self._tree, ()), self._origins
+
+    def _section(self, cls: Any, tree: dict[str, Any], path: Path) -> Any:
+        values = {}
+        for field in msgspec.structs.fields(cls):
+            below, kind = (*path, field.name), _fields(cls)[field.name]
+            if field.name in tree:
+                values[field.name] = self._value(kind, tree[field.name], below)
+            elif field.required:
+                key = ".".join(below)
+                raise SettingsError(self._source(path), key, "missing", describe(kind))
+        try:
+            made = cls(**values)
+        except Contradiction as error:
+            where = (*path, *error.key.split(".")) if error.key else path
+            value = show(error.value, error.key)
+            raise SettingsError(
+                self._source(where), ".".join(where), value, error.expected
+            ) from error
+        for name in _fields(cls).keys() - values.keys():
+            for key, _ in leaves(to_plain(getattr(made, name)), (*path, name)):
+                self._origins[key] = DEFAULT
+        return made
+
+    def _value(self, kind: Any, node: Any, path: Path) -> Any:
+        section = _branch(kind)
+        if isinstance(node, dict) and _is_section(section):
+            return self._section(section, node, path)
+        if isinstance(node, dict) and node:
+            below = typing.get_args(section)[1]
+            return {name: self._value(below, child, (*path, name)) for name, child in node.items()}
+        said = Said({}, self._source(path)) if isinstance(node, dict) else node
+        key = ".".join(path)
+        self._origins[key] = said.source
+        try:
+            return convert(said.value, kind, loose=said.loose)
+        except msgspec.ValidationError as error:
+            value = show(said.value, key)
+            raise SettingsError(said.source, key, value, describe(kind)) from error
+
+    def _source(self, path: Path) -> str:
+        """Return who said the leaf, or who last said something in the section."""
+        node: Any = self._tree
+        for name in path:
+            node = node.get(name) if isinstance(node, dict) else None
+        if isinstance(node, Said):
+            return node.source
+        known = (
+            self._sources[p] for n in range(len(path), 0, -1) if (p := path[:n]) in self._sources
+        )
+        return next(known, DEFAULT)
+
+
+def unknown_key(said: Said, path: Path, known: Collection[str]) -> SettingsError:
+    """Return the error for a key that does not exist, with the key that was probably meant."""
+    key = ".".join(path)
+    return SettingsError(said.source, key, show(said.value, key), known_one(path[-1], known, "key"))
+
+
+def known_one(name: str, known: Collection[str], noun: str) -> str:
+    """Return "a known key: ..." with the nearest known name, else with all of them."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"a known {noun}: " + (f"did you mean {near[0]}?" if near else ", ".join(known))
+
+
+def leaves(plain: Any, path: Path = ()) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of plain settings, depth first; an empty mapping is a leaf."""
+    if isinstance(plain, dict) and plain:
+        for name, value in plain.items():
+            yield from leaves(value, (*path, name))
+    else:
+        yield ".".join(path), plain
+
+
+@cache
+def _fields(section: Any) -> dict[str, Any]:
+    """Types of the keys of a section."""
+    return typing.get_type_hints(section, include_extras=True)
+
+
+@cache
+def _branch(kind: Any) -> Any:
+    """Return the section or the mapping that a type holds, None where it is a leaf."""
+    union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    arms = typing.get_args(kind) if union else (kind,)
+    return next((arm for arm in arms if _is_section(arm) or _is_free(arm)), None)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _is_free(kind: Any) -> bool:
+    """Whether a type is a mapping with free keys."""
+    return typing.get_origin(kind) is dict
+
+
+def _kind_of(section: Any, path: Path, said: Said, value: Any = None) -> Any:
+    """Return the type of the last key of `path` in a section; raises where it does not exist."""
+    if _is_free(section):
+        return typing.get_args(section)[1]
+    fields = _fields(section)
+    if path[-1] not in fields:
+        raise unknown_key(said if value is None else replace(said, value=value), path, fields)
+    return fields[path[-1]]
+
+
+def _folded(name: str, known: Collection[str], fold: bool) -> str:
+    """Return the known key that a variable's part means, else the part in lower case."""
+    if not fold:
+        return name
+    same = (k for k in known if k.lower().replace("-", "_") == name.lower())
+    return next(same, name.lower())
