@@ -12,6 +12,7 @@ from aurora_batch.fleet import Fleet
 from aurora_batch.model import Scoring
 from aurora_batch.scoring import Columns
 from aurora_batch.settings import RouterSettings
+from kernels import pairs
 from kernels.greedy import greedy
 from kernels.pairs import Supply
 
@@ -40,40 +41,48 @@ class Task:
         return scoring.best_pairs(self.columns, self.supply, self.settings.scoring)
 
     @cached_property
+    def worth(self) -> F64:
+        """What each request's value is weighed by, (n,): priority, times GPU-hours if so set."""
+        if self.settings.objective.weigh_by == "gpu_hours":
+            return self.columns.priority * self.columns.requests.hours
+        return self.columns.priority
+
+    @cached_property
     def problem(self) -> SparseProblem:
         """The batch as an allocation problem over its feasible pairs."""
-        c = self.columns
-        rows = scoring.feasible_rows(c, self.supply, self.settings.scoring)
-        request = np.repeat(np.arange(c.priority.size), np.diff(rows.indptr))
-        budgeted = bool((c.requests.tenant >= 0).any())
-        cost = self.fleet.offer_price[rows.indices] * c.requests.hours[request]
+        requests = self.columns.requests
+        rows = scoring.feasible_rows(self.columns, self.supply, self.settings.scoring)
+        objective = self.settings.objective
+        budgeted = bool((requests.tenant >= 0).any())
         return SparseProblem(
-            data=self.values(rows.scores, request),
+            data=pairs.value_rows(
+                rows.indptr, rows.scores, rows.best, self.worth,
+                objective.serve_reward, objective.scale == "per_request",
+            ),
             indices=rows.indices,
             indptr=rows.indptr,
-            demand=c.requests.hours,
+            demand=requests.hours,
             pool=self.fleet.offer_pool,
             capacity=self.supply.left,
-            tenant=c.requests.tenant if budgeted else None,
-            cost=cost if budgeted else None,
+            tenant=requests.tenant if budgeted else None,
+            cost=pairs.cost_rows(
+                rows.indptr, rows.indices, self.fleet.offer_price, requests.hours
+            ) if budgeted else None,
             budget=self.supply.budget if budgeted else None,
-            rest=None if rows.rest is None else self._rest_values(rows.rest),
-        )
+            rest=self._values_left_out(rows.rest),
+        )  # fmt: skip
 
-    def values(self, score: F64, request: NDArray[np.int64]) -> F64:
-        """Value of serving `request` (x,) at `score` (x,): priority x (reward + scaled score)."""
+    def _values_left_out(self, rest: F64 | None) -> F64 | None:
+        return None if rest is None else np.where(rest < 0, 0.0, self.values(rest))
+
+    def values(self, score: F64) -> F64:
+        """Value of serving each request at `score` (n,), at the scores of the batch's start."""
+        n = np.arange(score.size + 1)
         objective = self.settings.objective
-        scaled = score
-        if objective.scale == "per_request":
-            best = self.best[1][request]
-            scaled = np.divide(score, best, out=np.ones_like(score), where=best > 0)
-        values = self.columns.priority[request] * (objective.serve_reward + scaled)
-        if objective.weigh_by == "gpu_hours":
-            values = values * self.columns.requests.hours[request]
-        return values
-
-    def _rest_values(self, rest: F64) -> F64:
-        return np.where(rest >= 0, self.values(rest, np.arange(rest.size)), 0.0)
+        return pairs.value_rows(
+            n, score, self.best[1], self.worth,
+            objective.serve_reward, objective.scale == "per_request",
+        )  # fmt: skip
 
     def left(self, offer: I32) -> Supply:
         """What is left once each request has taken its offer (-1: none); may be negative."""
@@ -109,8 +118,7 @@ def decide_globally(task: Task) -> Made:
     offer, _ = task.best
     left = task.left(offer)
     if bool((left.left >= 0).all() and (left.budget >= 0).all()):
-        served = np.flatnonzero(offer >= 0)
-        value = float(task.values(task.best[1][served], served).sum())
+        value = float(task.values(task.best[1])[offer >= 0].sum())
         return Made(offer, left, value, _uncontested(task, offer, value))
     solved = solve(task)
     offer = solved.assignment.astype(np.int32)
@@ -129,8 +137,7 @@ def decide_greedily(task: Task, certify: bool) -> Made:
     normalized = task.settings.scoring is Scoring.NORMALIZED
     greedy(task.columns.offers, task.columns.requests, left, normalized, offer, score, stage)
     own, _, _ = scoring.next_best(task.columns, task.supply, task.settings.scoring, offer, 0)
-    served = np.flatnonzero(offer >= 0)
-    value = float(task.values(own[served], served).sum())
+    value = float(task.values(own)[offer >= 0].sum())
     return Made(offer, left, value, solve(task) if certify else None, score, stage)
 
 

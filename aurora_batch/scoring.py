@@ -18,10 +18,10 @@ F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
-# Pairs kept for one solve: 32 bytes a pair at most in pairs, values, costs and the solver's index,
-# so half a gigabyte. Beyond it each request keeps its best-scored pairs, and the bound accounts
-# for the rest.
-MAX_PAIRS = 16_000_000
+# Pairs listed for one solve: indices, scores, values and costs take 28 bytes a pair, and the solver
+# about as much, so half a gigabyte. Beyond it each request keeps its best-scored pairs, and the
+# bound accounts for the rest.
+MAX_PAIRS = 8_000_000
 CHUNK_ROWS = 4_096
 
 

@@ -319,6 +319,35 @@ def next_best(
     return own
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def value_rows(
+    indptr: I64, score: F64, best: F64, worth: F64, reward: float, per_request: bool
+) -> F64:
+    """Value of each pair, shape (pairs,): worth x (reward + score), or + score / best of its row.
+
+    `worth` (n,) is what a request's value is weighed by. A best score of 0 counts as 1 of 1. One
+    loop instead of NumPy's temporaries of the size of all pairs.
+    """
+    value = np.empty(score.size, np.float64)
+    for i in range(best.size):
+        for e in range(indptr[i], indptr[i + 1]):
+            scaled = score[e]
+            if per_request:
+                scaled = score[e] / best[i] if best[i] > 0.0 else 1.0
+            value[e] = worth[i] * (reward + scaled)
+    return value
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def cost_rows(indptr: I64, offers: I32, price: F64, hours: F64) -> F64:
+    """Cost in USD of each pair, shape (pairs,); `price` (m,) is by fleet offer, `hours` (n,)."""
+    cost = np.empty(offers.size, np.float64)
+    for i in range(hours.size):
+        for e in range(indptr[i], indptr[i + 1]):
+            cost[e] = price[offers[e]] * hours[i]
+    return cost
+
+
 class BlockTable(NamedTuple):
     """All offers in fleet order, with what each class of requests asks for."""
 

@@ -125,3 +125,21 @@ def test_block_reasons_name_the_least_single_relaxation(t: Tables) -> None:
         elif all(found):
             nearest = min(found, key=lambda f: sum(f.values()))
             assert set(np.flatnonzero(at[i] >= 0).tolist()) == set(nearest)
+
+
+@settings(deadline=None)
+@given(instances(), st.booleans(), st.sampled_from([0.0, 1.0, 2.5]))
+def test_values_and_costs_follow_the_objective(t: Tables, scaled: bool, reward: float) -> None:
+    """Value is worth x (reward + score, or score over the row's best); cost is price x hours."""
+    indptr, position, score = rows_of(t, False)
+    offers = t.offers.offer[position]
+    best = pairs.best_of_rows(indptr, score)
+    worth = 1.0 + np.arange(best.size) % 3
+    value = pairs.value_rows(indptr, score, best, worth, reward, scaled)
+    cost = pairs.cost_rows(indptr, offers, t.blocks.price, t.requests.hours)
+
+    for i in range(best.size):
+        for e in range(indptr[i], indptr[i + 1]):
+            share = (score[e] / best[i] if best[i] > 0 else 1.0) if scaled else score[e]
+            assert value[e] == worth[i] * (reward + share)
+            assert cost[e] == t.blocks.price[offers[e]] * t.requests.hours[i]
