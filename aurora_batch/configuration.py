@@ -17,7 +17,7 @@ from pathlib import Path
 
 from aurora_batch.errors import SettingsError, UsageError
 from aurora_batch.settings import KafkaSettings, ProviderSettings, Settings
-from aurora_batch.settings_layers import Layers, Said, known_one, unknown_key
+from aurora_batch.settings_layers import FLAG, Layers, Said, nearest, unknown_key
 from aurora_batch.settings_types import show
 from aurora_batch.strict_yaml import parse_value, read_document
 
@@ -128,9 +128,9 @@ def _files(config_dir: Path | None) -> Iterable[tuple[str, Path]]:
         raise UsageError(f"--config {folder}: {problem}; expected a folder with {_names()}")
     present = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
     for path in present:
-        near = known_one(path.stem, FILES, "file name")
-        if path.stem not in FILES and "did you mean" in near:
-            raise SettingsError(str(path), "the name", path.stem, near)
+        near = nearest(path.stem, FILES)
+        if path.stem not in FILES and near is not None:
+            raise SettingsError(str(path), "the name", path.stem, f"{near}, or none like it")
     for stem in FILES:
         match [p for p in present if p.stem == stem]:
             case [path]:
@@ -141,6 +141,17 @@ def _files(config_dir: Path | None) -> Iterable[tuple[str, Path]]:
 
 def _names() -> str:
     return ", ".join(f"{stem}.yaml" for stem in FILES)
+
+
+def _lay(layers: Layers, path: Sequence[str], said: Said, *, fold: bool = False) -> None:
+    """Say a key; a `mode` takes back the policies that lower layers said, which would hide it."""
+    where = [part.lower() for part in path]
+    mode = said.value if where == ["router", "mode"] else None
+    if where == ["router"] and isinstance(said.value, dict):
+        mode = said.value.get("mode")
+    if mode is not None:
+        layers.put(("router", "policy"), Said(None, said.source))
+    layers.put(path, said, fold=fold)
 
 
 def _lay_file(layers: Layers, path: Path, sections: Sequence[str]) -> None:
@@ -158,7 +169,7 @@ def _lay_file(layers: Layers, path: Path, sections: Sequence[str]) -> None:
             raise SettingsError(source, name, show(value), f"this section in {home}.yaml")
         if name not in sections:
             raise unknown_key(said, (name,), sections)
-        layers.put((name,), said)
+        _lay(layers, (name,), said)
     if document.get("workloads") is not None and "tenants" not in document:
         layers.put(("tenants",), Said({}, source))
 
@@ -171,7 +182,7 @@ def _lay_environ(layers: Layers, environ: Mapping[str, str]) -> list[str]:
             continue
         path = name.removeprefix(PREFIX).split("__")
         if path[0].lower() in Settings.__struct_fields__:
-            layers.put(path, Said(parse_value(environ[name]), name, loose=True), fold=True)
+            _lay(layers, path, Said(parse_value(environ[name]), name, loose=True), fold=True)
         else:
             strangers.append(name)
     return strangers
@@ -183,17 +194,15 @@ def _check_strangers(names: Sequence[str], settings: Settings, origins: Iterable
     for name in names:
         if name not in secrets:
             known = {PREFIX + key.upper().replace(".", "__").replace("-", "_") for key in origins}
-            near = known_one(name, sorted(known | OTHER_VARIABLES), "variable")
-            expected = (
-                near if "did you mean" in near else "AURORA_SECTION__KEY, see `aurora config`"
-            )
+            near = nearest(name, sorted(known | OTHER_VARIABLES))
+            meant = "AURORA_SECTION__KEY" if near is None else f"did you mean {near}?"
             # The value stays unsaid: a misspelt AURORA_KAFKA_PASSWORD is still a password.
-            raise SettingsError("environment", name, "unknown", expected)
+            raise SettingsError("environment", name, "unknown", f"a known variable: {meant}")
 
 
 def _lay_flag(layers: Layers, text: str) -> None:
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise UsageError(f"--set {show(text)}: expected KEY=VALUE, such as router.policy=greedy")
-    layers.put(key.split("."), Said(parse_value(value), f"--set {key}", loose=True))
+        raise UsageError(f"{FLAG} {show(text)}: expected KEY=VALUE, such as router.policy=greedy")
+    _lay(layers, key.split("."), Said(parse_value(value), f"{FLAG} {key}", loose=True))

@@ -5,7 +5,7 @@ are loaded; relations between keys are checked by `__post_init__`, which raises 
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
@@ -50,6 +50,24 @@ Url = Annotated[
         description="an http or https address without user and password",
     ),
 ]
+PriceList = Annotated[
+    dict[str, Positive | dict[str, Positive]],
+    Meta(description="USD per hour by GPU type, such as {a100: 1.8} or {a100: {eu-west-1: 1.8}}"),
+]
+Capacity = Annotated[
+    NonNegative | dict[str, NonNegative],
+    Meta(description="GPU-hours >= 0, or such by GPU type: {a100: 120}"),
+]
+Regions = Annotated[
+    list[Text], Meta(min_length=1, description="a list of names such as [eu-west-1, us-west-2]")
+]
+Mix = Annotated[
+    dict[str, Unit], Meta(description="shares by workload that sum to 1, such as {general: 1.0}")
+]
+HourRange = Annotated[
+    tuple[Positive, Positive],
+    Meta(description="[low, high] in GPU-hours, 0 < low <= high"),
+]
 VariableName = Annotated[
     str,
     Meta(pattern=r"^[A-Z_][A-Z0-9_]*\Z", description="the name of an environment variable"),
@@ -81,8 +99,9 @@ class Weights(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise `Contradiction` where every weight is zero: such a score says nothing."""
-        if not any(getattr(self, name) for name in WEIGHTS):
-            raise Contradiction("", "all zero", "one weight above 0")
+        weights = {name: getattr(self, name) for name in WEIGHTS}
+        if not any(weights.values()):
+            raise Contradiction("", weights, "one weight above 0")
 
 
 class PartialWeights(Section, frozen=True, kw_only=True):
@@ -92,6 +111,11 @@ class PartialWeights(Section, frozen=True, kw_only=True):
     latency: Unit | None = None
     reputation: Unit | None = None
     availability: Unit | None = None
+
+    def over(self, base: Weights) -> dict[str, float]:
+        """Return all four weights, those of `base` where this says none."""
+        said = {name: getattr(self, name) for name in WEIGHTS}
+        return {k: getattr(base, k) if v is None else v for k, v in said.items()}
 
 
 class Limits(Section, frozen=True, kw_only=True):
@@ -136,7 +160,7 @@ class Lookahead(Section, frozen=True, kw_only=True):
 class RouterSettings(Section, frozen=True, kw_only=True):
     """The `router:` section."""
 
-    policy: Policy | None = None
+    policy: Policy | None = Policy.GLOBAL  # None: as `mode` says
     mode: Literal["rule-based", "ai", "hybrid"] | None = None
     ai_rollout_percentage: Percent = 100.0
     scoring: Scoring = Scoring.DOCUMENTED
@@ -207,11 +231,11 @@ class KafkaSettings(Section, frozen=True, kw_only=True):
 class ProviderSettings(Section, frozen=True, kw_only=True):
     """One provider of `providers.yaml`; capacity may be by GPU type, prices also by region."""
 
-    base_price_usd_per_hour: dict[str, Positive | dict[str, Positive]]
+    base_price_usd_per_hour: PriceList
     base_latency_ms: Positive
-    capacity_gpu_hours_per_step: NonNegative | dict[str, NonNegative]
+    capacity_gpu_hours_per_step: Capacity
     reputation: Percent
-    regions: Annotated[list[Text], Meta(min_length=1)] = field(default_factory=lambda: [ANYWHERE])
+    regions: Regions = field(default_factory=lambda: [ANYWHERE])
     name: str = ""
     enabled: bool = True
     credits_per_hour: dict[str, NonNegative] = field(default_factory=dict)
@@ -264,7 +288,7 @@ class TenantSettings(Section, frozen=True, kw_only=True):
     max_price: Positive | None = None
     max_latency_ms: Positive | None = None
     min_reputation: Percent | None = None
-    mix: dict[str, Unit] = field(default_factory=dict)
+    mix: Mix = field(default_factory=dict)
     requests_per_step: NonNegative = 0.0
 
     def __post_init__(self) -> None:
@@ -277,7 +301,7 @@ class WorkloadSettings(Section, frozen=True, kw_only=True):
     """One workload type: the GPU it asks for and the range of its GPU-hours (uniform)."""
 
     gpu_type: str = ""
-    gpu_hours: tuple[Positive, Positive] = (0.5, 2.0)
+    gpu_hours: HourRange = (0.5, 2.0)
 
     def __post_init__(self) -> None:
         """Raise `Contradiction` where the range is upside down."""
@@ -334,14 +358,13 @@ class Settings(Section, frozen=True, kw_only=True):
                 if workload not in self.workloads:
                     key = f"tenants.{name}.mix.{workload}"
                     raise Contradiction(key, share, _one_of(self.workloads))
-            said = (getattr(tenant.weights, w) for w in WEIGHTS)
-            base = (getattr(self.router.weights, w) for w in WEIGHTS)
-            if not any(b if s is None else s for s, b in zip(said, base, strict=True)):
-                expected = "one weight above 0, together with router.weights"
-                raise Contradiction(f"tenants.{name}.weights", "all zero", expected)
+            weights = tenant.weights.over(self.router.weights)
+            if not any(weights.values()):
+                expected = "one weight above 0, with router.weights where it says none"
+                raise Contradiction(f"tenants.{name}.weights", weights, expected)
 
 
-def _gpu_types(key: str, by_gpu: Iterable[str]) -> dict[str, str]:
+def _gpu_types(key: str, by_gpu: Mapping[str, object]) -> dict[str, str]:
     """Map canonical GPU types to the names that were said; raises where two names mean one."""
     types: dict[str, str] = {}
     for name in by_gpu:
@@ -349,7 +372,8 @@ def _gpu_types(key: str, by_gpu: Iterable[str]) -> dict[str, str]:
         if not gpu:
             raise Contradiction(key, name, "names of GPU types")
         if gpu in types:
-            raise Contradiction(f"{key}.{name}", name, f"another GPU type than {types[gpu]}")
+            expected = f"another GPU type than {types[gpu]}"
+            raise Contradiction(f"{key}.{name}", by_gpu[name], expected)
         types[gpu] = name
     return types
 

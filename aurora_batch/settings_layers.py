@@ -21,6 +21,7 @@ from aurora_batch.settings_types import convert, describe, show, to_plain
 
 Path = tuple[str, ...]
 DEFAULT = "default"
+FLAG = "--set"
 
 
 @dataclass(frozen=True)
@@ -48,26 +49,27 @@ class Layers:
         `fold` finds keys in spite of case and of `-` for `_`, as variables need it. Entries of
         `providers` and the like are added whole only: a name misspelt in a longer path is an error.
         """
-        tree, section, done = self._tree, Settings, ()  # type: dict[str, Any], Any, Path
-        for depth, given in enumerate(path):
-            name = _folded(given, tree if _is_free(section) else _fields(section), fold)
+        tree: dict[str, Any] = self._tree
+        section: Any = Settings
+        done: Path = ()
+        *parents, last = path
+        for given in parents:
+            self._sources[done] = said.source
+            name = _folded(given, section, tree) if fold else given
             done = (*done, name)
             kind = _kind_of(section, done, said)
-            if depth == len(path) - 1:
-                self._plant(tree, kind, done, said)
-                return
             if _is_free(section) and _is_section(_branch(kind)) and name not in tree:
-                raise unknown_key(said, done, tree)
+                raise unknown_key(said, (*done, *path[len(done) :]), tree, name)
             section = _branch(kind)
             if section is None:
                 expected = f"{'.'.join(done)} to be {describe(kind)}"
-                raise SettingsError(
-                    said.source, ".".join((*done, *path[depth + 1 :])), show(said.value), expected
-                )
-            self._sources[done] = said.source
+                raise SettingsError(said.source, ".".join(path), show(said.value), expected)
             if not isinstance(tree.get(name), dict):
                 tree[name] = {}
             tree = tree[name]
+        self._sources[done] = said.source
+        done = (*done, _folded(last, section, tree) if fold else last)
+        self._plant(tree, _kind_of(section, done, said), done, said)
 
     def _plant(self, tree: dict[str, Any], kind: Any, path: Path, said: Said) -> None:
         name, section = path[-1], _branch(kind)
@@ -131,7 +133,7 @@ class Layers:
             return {name: self._value(below, child, (*path, name)) for name, child in node.items()}
         said = Said({}, self._source(path)) if isinstance(node, dict) else node
         key = ".".join(path)
-        self._origins[key] = said.source
+        self._origins[key] = FLAG if said.source.startswith(FLAG) else said.source
         try:
             return convert(said.value, kind, loose=said.loose)
         except msgspec.ValidationError as error:
@@ -139,28 +141,31 @@ class Layers:
             raise SettingsError(said.source, key, value, describe(kind)) from error
 
     def _source(self, path: Path) -> str:
-        """Return who said the leaf, or who last said something in the section."""
+        """Return who said the leaf, or who last said something in the nearest section above."""
         node: Any = self._tree
         for name in path:
             node = node.get(name) if isinstance(node, dict) else None
-        if isinstance(node, Said):
-            return node.source
-        known = (
-            self._sources[p] for n in range(len(path), 0, -1) if (p := path[:n]) in self._sources
-        )
-        return next(known, DEFAULT)
+        said = [node.source] if isinstance(node, Said) else []
+        above = [self._sources.get(path[:n], DEFAULT) for n in range(len(path), -1, -1)]
+        return next((source for source in said + above if source != DEFAULT), DEFAULT)
 
 
-def unknown_key(said: Said, path: Path, known: Collection[str]) -> SettingsError:
-    """Return the error for a key that does not exist, with the key that was probably meant."""
+def unknown_key(
+    said: Said, path: Path, known: Collection[str], name: str | None = None
+) -> SettingsError:
+    """Return the error for a key that does not exist, with the key that was probably meant.
+
+    `name` is the part of `path` that is unknown, by default the last.
+    """
     key = ".".join(path)
-    return SettingsError(said.source, key, show(said.value, key), known_one(path[-1], known, "key"))
+    near = nearest(name or path[-1], known)
+    meant = ", ".join(known) if near is None else f"did you mean {near}?"
+    return SettingsError(said.source, key, show(said.value, key), f"a known key: {meant}")
 
 
-def known_one(name: str, known: Collection[str], noun: str) -> str:
-    """Return "a known key: ..." with the nearest known name, else with all of them."""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"a known {noun}: " + (f"did you mean {near[0]}?" if near else ", ".join(known))
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """Return the known name that was probably meant."""
+    return next(iter(difflib.get_close_matches(name.lower(), known, 1)), None)
 
 
 def leaves(plain: Any, path: Path = ()) -> Iterator[tuple[str, Any]]:
@@ -181,6 +186,8 @@ def _fields(section: Any) -> dict[str, Any]:
 @cache
 def _branch(kind: Any) -> Any:
     """Return the section or the mapping that a type holds, None where it is a leaf."""
+    if typing.get_origin(kind) is typing.Annotated:
+        return _branch(typing.get_args(kind)[0])
     union = typing.get_origin(kind) in (typing.Union, types.UnionType)
     arms = typing.get_args(kind) if union else (kind,)
     return next((arm for arm in arms if _is_section(arm) or _is_free(arm)), None)
@@ -205,9 +212,8 @@ def _kind_of(section: Any, path: Path, said: Said, value: Any = None) -> Any:
     return fields[path[-1]]
 
 
-def _folded(name: str, known: Collection[str], fold: bool) -> str:
+def _folded(name: str, section: Any, tree: Collection[str]) -> str:
     """Return the known key that a variable's part means, else the part in lower case."""
-    if not fold:
-        return name
+    known = tree if _is_free(section) else _fields(section)
     same = (k for k in known if k.lower().replace("-", "_") == name.lower())
     return next(same, name.lower())

@@ -23,6 +23,8 @@ MAX_BYTES = 4 * 2**20
 MAX_VALUES = 500_000  # values of a file, each alias counted as what it stands for
 MAX_DEPTH = 32
 
+_JSON_BOUNDS = f"JSON of at most {MAX_DEPTH} levels, with numbers of ordinary size"
+
 # The C parser is about ten times as fast; some builds of PyYAML lack it.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
@@ -93,12 +95,20 @@ def _read_json(text: str, source: str) -> object:
     if not text.strip():
         return None
     try:
-        return json.loads(text, object_pairs_hook=unique)
+        value = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise SettingsError(source, where, f"not JSON ({error.msg})", "JSON") from error
-    except (RecursionError, ValueError) as error:
-        raise SettingsError(source, "the file", "nested too deep or absurd", "JSON") from error
+    except (RecursionError, ValueError) as error:  # a thousand levels; a number of 5,000 digits
+        raise SettingsError(source, "the file", "out of bounds", _JSON_BOUNDS) from error
+    if not _is_shallow(value, MAX_DEPTH):
+        raise SettingsError(source, "the file", "out of bounds", _JSON_BOUNDS)
+    return value
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels >= 0 and all(_is_shallow(v, levels - 1) for v in inner)
 
 
 class _Reader:
