@@ -4,6 +4,7 @@
     |-- UsageError          the caller asked for something that cannot be (exit code 2)
     |   `-- SettingsError   a key or value in a file, a flag or the environment
     |-- LogError            a request log cannot be read or an output cannot be written
+    |   `-- LayoutError     a table lacks a column, or has one of a wrong type (a ValueError too)
     |-- BrokerError         Kafka is away, refuses, or lacks a topic
     `-- CertificateError    a claim of an allocation does not hold
 
@@ -46,6 +47,10 @@ class SettingsError(UsageError):
 
 class LogError(AuroraError):
     """A request log cannot be read, or an output cannot be written."""
+
+
+class LayoutError(LogError, ValueError):
+    """A table of requests lacks a required column, or has one of a type that cannot hold it."""
 
 
 class BrokerError(AuroraError):

@@ -1,12 +1,18 @@
-"""Requests and decisions as Arrow columns and as payloads, JSON and Arrow IPC (spec, 3)."""
+"""What goes through the schema: records, the columns of requests and decisions, rejections."""
 
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
 import pyarrow as pa
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from aurora_batch.model import WEIGHTS, Fault
 
 SCHEMA_VERSION = 1
 
-WEIGHTS_TYPE = pa.struct(
-    [(name, pa.float64()) for name in ("price", "latency", "reputation", "availability")]
-)
+WEIGHTS_TYPE = pa.struct([(name, pa.float64()) for name in WEIGHTS])
 
 # Canonical form of requests: validated, normalised, defaults of the *format* filled in
 # (region, priority, requested_at); limits and weights stay null where not said.
@@ -58,3 +64,38 @@ DECISION_SCHEMA = pa.schema(
         pa.field("decided_at", pa.timestamp("us", tz="UTC")),
     ]
 )
+
+
+# A struct, not a dataclass: one is made for every record, and a frozen dataclass takes ten times
+# as long. It holds only bytes and text, so there is nothing for the garbage collector to follow.
+class Record(Struct, frozen=True, gc=False):
+    """One Kafka record: payload, key and coordinates."""
+
+    value: bytes | None
+    key: bytes | None = None
+    topic: str = ""
+    partition: int = 0
+    offset: int = 0
+    timestamp_us: int = -1  # UTC microseconds, -1 where there is none
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a record, or one row of its Arrow payload, is no request."""
+
+    index: int  # position of the record (or of the row of a table) in the input
+    row: int | None  # row within an Arrow payload
+    fault: Fault
+    detail: str  # "gpu_hours: expected a number > 0, got -3"
+    request_id: str | None  # where it could be read
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a call decoded: every input row is either in `requests` or in `rejections`."""
+
+    requests: pa.Table  # REQUEST_SCHEMA, valid rows in input order
+    index: NDArray[np.int64]  # record (or table row) that each of them came in
+    rejections: list[Rejection]  # ascending by index, row
+    unknown_fields: Counter[str]  # ignored fields, by name

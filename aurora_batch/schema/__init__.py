@@ -1,0 +1,47 @@
+"""Requests and decisions as Arrow columns and as payloads, JSON and Arrow IPC (spec, 3).
+
+The way of a payload: `json_reading` or `arrow_reading` makes columns of it, `rules` brings them to
+canonical form and finds what is wrong, `decoding` puts the two together. `fields` is the table of
+what each field may say; `aurora_batch.contracts` publishes the same table as JSON Schema.
+"""
+
+from aurora_batch.schema.arrow_reading import ARROW_CONTENT_TYPE
+from aurora_batch.schema.columns import (
+    ALTERNATIVE_TYPE,
+    DECISION_SCHEMA,
+    REQUEST_SCHEMA,
+    SCHEMA_VERSION,
+    WEIGHTS_TYPE,
+    Decoded,
+    Record,
+    Rejection,
+)
+from aurora_batch.schema.dead_letters import dead_letter_headers, dead_letter_value
+from aurora_batch.schema.decoding import decode, decode_json, decode_table
+from aurora_batch.schema.encoding import (
+    encode_arrow,
+    encode_json,
+    encode_requests_arrow,
+    encode_requests_json,
+)
+
+__all__ = [
+    "ALTERNATIVE_TYPE",
+    "ARROW_CONTENT_TYPE",
+    "DECISION_SCHEMA",
+    "REQUEST_SCHEMA",
+    "SCHEMA_VERSION",
+    "WEIGHTS_TYPE",
+    "Decoded",
+    "Record",
+    "Rejection",
+    "dead_letter_headers",
+    "dead_letter_value",
+    "decode",
+    "decode_json",
+    "decode_table",
+    "encode_arrow",
+    "encode_json",
+    "encode_requests_arrow",
+    "encode_requests_json",
+]

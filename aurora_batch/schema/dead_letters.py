@@ -1,0 +1,57 @@
+"""The form of a dead letter: what was sent, and in headers why and from where.
+
+The value is the original payload and the key its key, so that a corrected producer, or a person,
+can send it again. Of an Arrow payload only the bad row is kept, as a stream of that row alone.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+
+from aurora_batch.schema.arrow_reading import open_ipc
+from aurora_batch.schema.columns import SCHEMA_VERSION, Record, Rejection
+from aurora_batch.schema.encoding import stream_of
+
+PREFIX = "aurora-"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def dead_letter_headers(record: Record, rejection: Rejection) -> tuple[tuple[str, bytes], ...]:
+    """Return the record's own headers and `aurora-reason`, `-detail`, coordinates and time.
+
+    `aurora-` headers of an earlier death are replaced.
+    """
+    said = {
+        "reason": rejection.fault.value,
+        "detail": rejection.detail,
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "row": None if rejection.row is None else str(rejection.row),
+        "schema-version": str(SCHEMA_VERSION),
+        "timestamp": _rfc3339(record.timestamp_us),
+    }
+    own = tuple(h for h in record.headers if not h[0].startswith(PREFIX))
+    return own + tuple((PREFIX + name, text.encode()) for name, text in said.items() if text)
+
+
+def _rfc3339(timestamp_us: int) -> str | None:
+    if timestamp_us < 0:
+        return None
+    time = _EPOCH + timedelta(microseconds=timestamp_us)
+    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def dead_letter_value(record: Record, rejection: Rejection) -> bytes | None:
+    """Return the record's value; of a row of an Arrow payload, a stream of that row alone."""
+    if rejection.row is None:
+        return record.value
+    row = open_ipc(record.value).slice(rejection.row, 1)
+    # A dictionary would carry the values of all the other rows along.
+    columns = [
+        column.combine_chunks().dictionary_decode()
+        if pa.types.is_dictionary(column.type)
+        else column
+        for column in row.columns
+    ]
+    return stream_of(pa.table(columns, names=row.column_names))

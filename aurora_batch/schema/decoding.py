@@ -1,0 +1,139 @@
+"""Payloads and tables to canonical requests: read, check, and keep what is wrong apart."""
+
+from collections import Counter
+from collections.abc import Sequence
+from operator import attrgetter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from aurora_batch.errors import LayoutError
+from aurora_batch.model import Fault
+from aurora_batch.schema import rules
+from aurora_batch.schema.arrow_reading import columns_of, is_arrow, read_ipc
+from aurora_batch.schema.blocks import Block, Unreadable, joined
+from aurora_batch.schema.columns import REQUEST_SCHEMA, Decoded, Record, Rejection
+from aurora_batch.schema.json_reading import read_json
+from aurora_batch.schema.times import carried
+
+Times = NDArray[np.int64]
+_MAX_CLOCK_SKEW_S = 300.0
+
+
+def decode(
+    records: Sequence[Record],
+    *,
+    max_clock_skew_s: float,
+    workloads: frozenset[str] | None = None,
+) -> Decoded:
+    """Decode records by their header `content-type`: Arrow IPC streams, else JSON.
+
+    A request without `requested_at` takes its record's timestamp; one that is more than
+    `max_clock_skew_s` seconds ahead of it is rejected. A `workload_type` outside `workloads`
+    is rejected, any is accepted where that is None. Never raises on bad input.
+    """
+    payloads = list(map(attrgetter("value"), records))
+    times = np.fromiter(map(attrgetter("timestamp_us"), records), np.int64, len(payloads))
+    arrow = [i for i, record in enumerate(records) if record.headers and is_arrow(record.headers)]
+    unknown: Counter[str] = Counter()
+    index = np.arange(len(payloads))
+    if arrow:
+        index = np.delete(index, arrow)
+        block, rejections = read_json([payloads[i] for i in index.tolist()], index, unknown)
+    else:
+        block, rejections = read_json(payloads, index, unknown)
+    blocks = [block]
+    for i in arrow:
+        try:
+            blocks.append(read_ipc(payloads[i], i, unknown))
+        except Unreadable as error:
+            rejections.append(error.at(i))
+    return _checked(joined(blocks), rejections, unknown, times, max_clock_skew_s, workloads)
+
+
+def decode_json(
+    payloads: Sequence[bytes | None],
+    timestamps_us: Times | None,
+    *,
+    max_clock_skew_s: float = _MAX_CLOCK_SKEW_S,
+    workloads: frozenset[str] | None = None,
+) -> Decoded:
+    """Decode one JSON request a payload; `timestamps_us` as of records, shape (n,), -1 = none.
+
+    Without timestamps a request without `requested_at` takes the time of the one before it, the
+    first the epoch.
+    """
+    unknown: Counter[str] = Counter()
+    block, rejections = read_json(payloads, np.arange(len(payloads)), unknown)
+    return _checked(block, rejections, unknown, timestamps_us, max_clock_skew_s, workloads)
+
+
+def decode_table(
+    table: pa.Table,
+    timestamps_us: Times | None = None,
+    *,
+    max_clock_skew_s: float = _MAX_CLOCK_SKEW_S,
+    workloads: frozenset[str] | None = None,
+) -> Decoded:
+    """Check a table of requests in any layout that casts to `REQUEST_SCHEMA`.
+
+    Times without a zone are UTC. Raises `LayoutError` where a required column is missing or a
+    column is of a type that cannot hold its field; a bad row is a rejection.
+    """
+    unknown: Counter[str] = Counter()
+    try:
+        columns, faults = columns_of(table, unknown, trusted=True)
+    except Unreadable as error:
+        raise LayoutError(error.detail) from None
+    rows = np.arange(table.num_rows)
+    block = Block(columns, rows, np.full(len(rows), -1), faults)
+    return _checked(block, [], unknown, timestamps_us, max_clock_skew_s, workloads)
+
+
+def _checked(
+    block: Block,
+    rejections: list[Rejection],
+    unknown: Counter[str],
+    times: Times | None,
+    max_clock_skew_s: float,
+    workloads: frozenset[str] | None,
+) -> Decoded:
+    """Apply the rules; `times` by record."""
+    columns = rules.normalize(block.columns)
+    records_us = times[block.index] if times is not None else None
+    skew = max_clock_skew_s
+    faults = rules.check(columns, records_us, max_clock_skew_s=skew, workloads=workloads)
+    faults |= block.faults
+    good = np.ones(len(block.index), np.bool_)
+    good[list(faults)] = False
+    for row in _again(columns["request_id"], good):
+        good[row] = False
+        faults[row] = (Fault.DUPLICATE, "request_id: expected one that did not come before")
+    ids = columns["request_id"]
+    for row, (fault, detail) in faults.items():
+        within = int(block.row[row])
+        known = rules.request_id_or_none(ids[row].as_py())
+        place = int(block.index[row]), within if within >= 0 else None
+        rejections.append(Rejection(*place, fault, detail, known))
+    rejections.sort(key=lambda r: (r.index, -1 if r.row is None else r.row))
+    index = block.index
+    if faults:
+        columns = {name: column.filter(pa.array(good)) for name, column in columns.items()}
+        index, records_us = index[good], records_us[good] if records_us is not None else None
+    columns["requested_at"] = carried(columns["requested_at"], records_us)
+    requests = pa.table([columns[f.name] for f in REQUEST_SCHEMA], schema=REQUEST_SCHEMA)
+    return Decoded(requests, index, rejections, unknown)
+
+
+def _again(ids: pa.Array, good: NDArray[np.bool_]) -> list[int]:
+    """Return the good rows whose id an earlier good row has."""
+    rows = np.flatnonzero(good)
+    valid = ids if len(rows) == len(ids) else ids.take(pa.array(rows))
+    if pc.count_distinct(valid).as_py() == len(rows):
+        return []
+    codes = valid.dictionary_encode().indices.to_numpy()
+    first = np.unique(codes, return_index=True)[1]
+    again: list[int] = np.delete(rows, first).tolist()
+    return again

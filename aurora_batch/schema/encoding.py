@@ -1,0 +1,69 @@
+"""Canonical requests and decisions to payloads: JSON lines in bulk, or one Arrow IPC stream."""
+
+import io
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+
+from aurora_batch.model import ANY_OF
+from aurora_batch.schema.columns import REQUEST_SCHEMA
+from aurora_batch.schema.json_reading import WireRequest, WireWeights
+
+_RFC3339 = "%Y-%m-%dT%H:%M:%S%.fZ"
+
+
+def encode_json(decisions: pa.Table) -> list[bytes]:
+    """Return each decision as a JSON object: every field, null where there is none."""
+    if not decisions.num_rows:
+        return []
+    frame = pl.DataFrame(decisions)
+    lines = io.BytesIO()
+    frame.with_columns(pl.col(pl.Datetime).dt.to_string(_RFC3339)).write_ndjson(lines)
+    return lines.getvalue().removesuffix(b"\n").split(b"\n")
+
+
+def encode_requests_json(requests: pa.Table) -> list[bytes]:
+    """Return each canonical request as the JSON object a person would write: no nulls."""
+    frame = pl.DataFrame(requests)
+    columns = {name: frame[name].to_list() for name in frame.columns if name not in _BUILT}
+    columns["gpu_type"] = list(map(_names, columns["gpu_type"]))
+    columns["requested_at"] = frame["requested_at"].dt.to_string(_RFC3339).to_list()
+    columns["weights"] = _weights(requests["weights"].combine_chunks())
+    encode = msgspec.json.Encoder().encode
+    fields = (columns[name] for name in WireRequest.__struct_fields__)
+    return list(map(encode, map(WireRequest, *fields)))
+
+
+_BUILT = ("weights", "requested_at")
+
+
+def _names(gpu: str) -> str | list[str]:
+    return gpu.split(ANY_OF) if ANY_OF in gpu else gpu
+
+
+def _weights(weights: pa.StructArray) -> list[WireWeights | None]:
+    if weights.null_count == len(weights):
+        return [None] * len(weights)
+    parts = [part.to_pylist() for part in weights.flatten()]
+    said = weights.is_valid().to_pylist()
+    return [w if v else None for w, v in zip(map(WireWeights, *parts), said, strict=True)]
+
+
+def encode_arrow(decisions: pa.Table) -> bytes:
+    """Return decisions as one Arrow IPC stream."""
+    return stream_of(decisions)
+
+
+def encode_requests_arrow(requests: pa.Table) -> bytes:
+    """Return canonical requests as one Arrow IPC stream."""
+    return stream_of(requests.select(REQUEST_SCHEMA.names))
+
+
+def stream_of(table: pa.Table) -> bytes:
+    """Return any table as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    payload: bytes = sink.getvalue().to_pybytes()
+    return payload

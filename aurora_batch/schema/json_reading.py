@@ -1,0 +1,191 @@
+"""JSON payloads to columns.
+
+The good case is one loop in C: msgspec decodes payload after payload into structs and columns are
+read off them. A payload that does not fit is taken out and looked at alone.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from aurora_batch.model import ANY_OF, WEIGHTS, Fault
+from aurora_batch.schema.blocks import Block, Unreadable, count_unknown, empty_block
+from aurora_batch.schema.columns import REQUEST_SCHEMA, WEIGHTS_TYPE, Rejection
+from aurora_batch.schema.fields import MAX_JSON_BYTES, REQUIRED, shown
+from aurora_batch.schema.rules import Columns, request_id_or_none
+from aurora_batch.schema.times import from_text
+
+
+# gc=False: nothing here can form a cycle, and the collector need not visit 10,000 of them.
+class WireWeights(
+    msgspec.Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """Weights as JSON says them."""
+
+    price: float | None = None
+    latency: float | None = None
+    reputation: float | None = None
+    availability: float | None = None
+
+
+class WireRequest(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """A request as JSON says it; null is the same as nothing."""
+
+    request_id: str
+    workload_type: str
+    gpu_type: str | list[str]
+    gpu_hours: float
+    tenant_id: str | None = None
+    region: str | None = None
+    max_price: float | None = None
+    max_latency_ms: float | None = None
+    min_reputation: float | None = None
+    weights: WireWeights | None = None
+    priority: float | None = None
+    requested_at: str | None = None
+
+
+class _AnyWeights(WireWeights, gc=False, frozen=True, forbid_unknown_fields=False):
+    pass
+
+
+class _AnyRequest(WireRequest, gc=False, forbid_unknown_fields=False):
+    weights: _AnyWeights | None = None
+
+
+_strict = msgspec.json.Decoder(WireRequest).decode
+_lenient = msgspec.json.Decoder(_AnyRequest).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_NO_WEIGHTS = WireWeights()
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+_MISFIT = re.compile(r"(?:Expected `(.+?)`, got `(.+?)`|Number out of range).* - at `\$\.(.+)`")
+
+
+def read_json(
+    payloads: Sequence[bytes | None], index: np.ndarray, unknown: Counter[str]
+) -> tuple[Block, list[Rejection]]:
+    """Return the payloads that are requests by their form, and the rejections of the others.
+
+    `index`, shape (n,), is the position that each payload is known by.
+    """
+    wires, rejections = _decoded(payloads, index, unknown)
+    if rejections:
+        good = np.fromiter((wire is not None for wire in wires), np.bool_, len(wires))
+        index, wires = index[good], [wire for wire in wires if wire is not None]
+    if not wires:
+        return empty_block(), rejections
+    columns = {f.name: list(map(attrgetter(f.name), wires)) for f in REQUEST_SCHEMA}
+    if list in set(map(type, columns["gpu_type"])):
+        columns["gpu_type"] = list(map(_any_of, columns["gpu_type"]))
+    times, faults = from_text(pa.array(columns["requested_at"], pa.string()), naive_utc=False)
+    built: Columns = {
+        f.name: pa.array(columns[f.name], f.type)
+        for f in REQUEST_SCHEMA
+        if f.name not in ("weights", "requested_at")
+    }
+    built |= {"weights": _weights(columns["weights"]), "requested_at": times}
+    return Block(built, index, np.full(len(index), -1), faults), rejections
+
+
+def _any_of(gpu: str | list[str]) -> str:
+    return gpu if isinstance(gpu, str) else ANY_OF.join(gpu)
+
+
+def _weights(said: list[WireWeights | None]) -> pa.Array:
+    if not any(said):
+        return pa.nulls(len(said), WEIGHTS_TYPE)
+    full = [weights or _NO_WEIGHTS for weights in said]
+    parts = [pa.array(list(map(attrgetter(name), full)), pa.float64()) for name in WEIGHTS]
+    return pa.StructArray.from_arrays(parts, fields=list(WEIGHTS_TYPE))
+
+
+def _decoded(
+    payloads: Sequence[bytes | None], index: np.ndarray, unknown: Counter[str]
+) -> tuple[list[Any], list[Rejection]]:
+    """Return a struct a payload, None where it is rejected."""
+    wires: list[Any] = []
+    rejections = []
+    rest: Iterator[Any] = iter(payloads)  # None raises like any payload that is no request
+    if max(map(len, filter(None, payloads)), default=0) > MAX_JSON_BYTES:
+        rest = iter([p if p is None or len(p) <= MAX_JSON_BYTES else None for p in payloads])
+    while len(wires) < len(payloads):
+        try:
+            # What was decoded before one raises stays in the list, and `rest` is past the bad one.
+            wires.extend(map(_strict, rest))
+        except (ValueError, TypeError, RecursionError):
+            at = len(wires)
+            try:
+                wires.append(_look_closer(payloads[at], unknown))
+            except Unreadable as error:
+                rejections.append(error.at(int(index[at])))
+                wires.append(None)
+    return wires, rejections
+
+
+def _look_closer(payload: bytes | None, unknown: Counter[str]) -> WireRequest:
+    """Decode a payload that is not plainly a request; raises `Unreadable` with the reason."""
+    if payload is None:
+        raise Unreadable(Fault.MALFORMED, "payload: expected a JSON object, got none (tombstone)")
+    if len(payload) > MAX_JSON_BYTES:
+        detail = f"payload: expected at most {MAX_JSON_BYTES} bytes, got {len(payload)}"
+        raise Unreadable(Fault.TOO_LARGE, detail)
+    members = _members_of(payload)
+    try:
+        wire: WireRequest = _lenient(payload)
+    except msgspec.ValidationError as error:
+        raise _misfit(str(error), members) from None
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(Fault.MALFORMED, f"payload: {shown(str(error))}") from None
+    count_unknown(unknown, members.keys() - set(WireRequest.__struct_fields__))
+    if wire.weights is not None:
+        names = _members(members["weights"]).keys() - set(WEIGHTS)
+        count_unknown(unknown, (f"weights.{name}" for name in sorted(names)))
+    return wire
+
+
+def _members_of(payload: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        payload.decode()  # msgspec does not read the text of members that nobody asked for
+        return _members(payload)
+    except UnicodeDecodeError as error:
+        detail = f"payload: expected UTF-8, broken at byte {error.start}"
+    except msgspec.ValidationError as error:
+        detail = f"payload: expected a JSON object; {error}"
+    except msgspec.DecodeError as error:
+        detail = f"payload: {error}"
+    except RecursionError:
+        detail = "payload: nested too deeply"
+    raise Unreadable(Fault.MALFORMED, detail)
+
+
+def _misfit(message: str, members: dict[str, msgspec.Raw]) -> Unreadable:
+    """Return what msgspec's message says in our words, with the value that it leaves out."""
+    request_id = _request_id(members)
+    if missing := _MISSING.search(message):
+        detail = f"{missing[1]}: expected a value, got nothing"
+        return Unreadable(Fault.MISSING_FIELD, detail, request_id)
+    if not (misfit := _MISFIT.search(message)):
+        return Unreadable(Fault.WRONG_TYPE, shown(message), request_id)
+    expected, got, path = misfit.groups()
+    raw = members.get(path)
+    said = shown(bytes(raw).decode()) if raw is not None else got
+    if expected is None:
+        detail = f"{path}: expected a finite number, got {said}"
+        return Unreadable(Fault.OUT_OF_RANGE, detail, request_id)
+    if got == "null" and path in REQUIRED:
+        detail = f"{path}: expected {expected}, got nothing"
+        return Unreadable(Fault.MISSING_FIELD, detail, request_id)
+    return Unreadable(Fault.WRONG_TYPE, f"{path}: expected {expected}, got {said}", request_id)
+
+
+def _request_id(members: dict[str, msgspec.Raw]) -> str | None:
+    try:
+        return request_id_or_none(msgspec.json.decode(members.get("request_id", b"null")))
+    except ValueError:
+        return None

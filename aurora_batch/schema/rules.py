@@ -1,0 +1,176 @@
+"""The rules of a request, a column at a time; the same for JSON, Arrow and files."""
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from aurora_batch.model import ANYWHERE, Fault, normalize_gpus
+from aurora_batch.schema.fields import (
+    CONTROL,
+    GPU,
+    NUMBERS,
+    REQUEST_ID,
+    TEXTS,
+    WEIGHT_NUMBERS,
+    Number,
+    Text,
+    shown,
+)
+from aurora_batch.schema.times import Faults
+
+Mask = NDArray[np.bool_]
+Columns = dict[str, pa.Array]
+Finding = tuple[Mask, Fault, str, pa.Array | None]  # rows, code, field and expectation, values
+
+_CONTROL = re.compile(CONTROL)
+_CONTROL_RE2 = re.sub(r"\\u(....)", r"\\x{\1}", CONTROL)
+
+
+def check(
+    columns: Columns,
+    records_us: NDArray[np.int64] | None,
+    *,
+    max_clock_skew_s: float,
+    workloads: frozenset[str] | None,
+) -> Faults:
+    """Return the first fault of each row that has one.
+
+    `columns` are those of `normalize`, all of one length n; `records_us` are the times of the
+    records, shape (n,), -1 where there is none.
+    """
+    faults: Faults = {}
+    for mask, fault, expected, values in _findings(
+        columns, records_us, max_clock_skew_s, workloads
+    ):
+        for row in np.flatnonzero(mask).tolist():
+            got = f", got {shown(values[row].as_py())}" if values is not None else ""
+            faults.setdefault(row, (fault, f"{expected}{got}"))
+    return faults
+
+
+def _findings(
+    columns: Columns,
+    records_us: NDArray[np.int64] | None,
+    max_clock_skew_s: float,
+    workloads: frozenset[str] | None,
+) -> Iterator[Finding]:
+    for field in (*TEXTS, *NUMBERS):
+        values = columns[field.name]
+        if field.required and values.null_count:
+            expected = f"{field.name}: expected {field.expected}, got nothing"
+            yield _mask(values.is_null()), Fault.MISSING_FIELD, expected, None
+        if isinstance(field, Text):
+            broken = broken_text(values, field)
+        else:
+            broken = broken_number(values, field)
+        expected = f"{field.name}: expected {field.expected}"
+        yield broken, Fault.OUT_OF_RANGE, expected, values
+    yield _nameless(columns["gpu_type"])
+    yield from _weights(columns["weights"])
+    if workloads is not None:
+        values = columns["workload_type"]
+        unknown = pc.invert(pc.is_in(values, pa.array(sorted(workloads), pa.string())))
+        expected = f"workload_type: expected one of {shown(', '.join(sorted(workloads)))}"
+        yield _mask(unknown), Fault.UNKNOWN_WORKLOAD, expected, values
+    if records_us is not None:
+        yield _skewed(columns["requested_at"], records_us, max_clock_skew_s)
+
+
+def _mask(values: pa.Array) -> Mask:
+    """Return a boolean column as an array, null as False."""
+    flags: Mask = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+    return flags
+
+
+def broken_text(values: pa.Array, field: Text) -> Mask:
+    """True where a value is empty, too long or has control characters; null is none of these."""
+    length = pc.utf8_length(values)
+    broken = pc.or_(pc.less(length, 1), pc.greater(length, field.longest))
+    if _may_have_control(values):
+        broken = pc.or_(broken, pc.match_substring_regex(values, _CONTROL_RE2))
+    return _mask(broken)
+
+
+def _may_have_control(values: pa.Array) -> bool:
+    """Look at the raw bytes, all at once: below 0x20, DEL, or beyond ASCII need a closer look."""
+    data = values.buffers()[2]
+    octets = np.frombuffer(data, np.uint8) if data is not None and data.size else np.array([65])
+    return bool(octets.min() < 32 or octets.max() >= 127)
+
+
+def broken_number(values: pa.Array, field: Number) -> Mask:
+    """True where a value is out of bounds, NaN or infinite; null is none of these."""
+    if values.null_count == len(values):
+        return np.zeros(len(values), np.bool_)
+    numbers = pc.fill_null(values, 1.0).to_numpy(zero_copy_only=False)  # 1 is in everyone's bounds
+    above = numbers > field.low if field.open_low else numbers >= field.low
+    good: Mask = above & (numbers <= field.high) & np.isfinite(numbers)
+    return ~good
+
+
+def _nameless(gpus: pa.Array) -> Finding:
+    expected = "gpu_type: expected the name of a GPU, or a list of names"
+    return _mask(pc.equal(gpus, "")), Fault.OUT_OF_RANGE, expected, None
+
+
+def _weights(weights: pa.StructArray) -> Iterator[Finding]:
+    if weights.null_count == len(weights):
+        return
+    parts = weights.flatten()
+    for field, values in zip(WEIGHT_NUMBERS, parts, strict=True):
+        expected = f"weights.{field.name}: expected {field.expected}"
+        yield broken_number(values, field), Fault.OUT_OF_RANGE, expected, values
+    zero = np.logical_and.reduce([_mask(pc.equal(values, 0.0)) for values in parts])
+    yield zero, Fault.OUT_OF_RANGE, "weights: expected one of them > 0, got all zero", None
+
+
+def _skewed(times: pa.Array, records_us: NDArray[np.int64], max_clock_skew_s: float) -> Finding:
+    said = pc.fill_null(times.view(pa.int64()), 0).to_numpy()
+    mask = (records_us >= 0) & (said > records_us + round(max_clock_skew_s * 1e6))
+    expected = (
+        f"requested_at: expected at most {max_clock_skew_s:g} s ahead of the record's timestamp"
+    )
+    return mask, Fault.CLOCK_SKEW, expected, times.cast(pa.timestamp("us"))
+
+
+def normalize(columns: Columns) -> Columns:
+    """Return the columns in canonical form, whatever their values; requested_at may be null.
+
+    A GPU type that is a name of nothing becomes "", one that breaks its rule stays as it is.
+    """
+    region = pc.utf8_trim_whitespace(columns["region"])
+    region = pc.fill_null(region, ANYWHERE)
+    anywhere = pc.equal(pc.utf8_lower(region), ANYWHERE)
+    weights = columns["weights"]
+    if weights.null_count < len(weights):
+        parts = weights.flatten()
+        nothing = np.logical_and.reduce([_mask(part.is_null()) for part in parts])
+        weights = pa.StructArray.from_arrays(
+            parts, fields=list(weights.type), mask=pa.array(nothing)
+        )
+    return {
+        **columns,
+        "gpu_type": _gpus(columns["gpu_type"]),
+        "region": pc.if_else(anywhere, ANYWHERE, region),
+        "priority": pc.fill_null(columns["priority"], 1.0),
+        "weights": weights,
+    }
+
+
+def _gpus(names: pa.Array) -> pa.Array:
+    """Normalise GPU names, once a distinct value."""
+    encoded = names.dictionary_encode()
+    broken = broken_text(encoded.dictionary, GPU)
+    distinct = zip(encoded.dictionary.to_pylist(), broken.tolist(), strict=True)
+    known = [name if bad else normalize_gpus(name) for name, bad in distinct]
+    return pa.array(known, pa.string()).take(encoded.indices)
+
+
+def request_id_or_none(value: object) -> str | None:
+    """Return the value where it may stand as a request's id in a log, else None."""
+    good = isinstance(value, str) and 1 <= len(value) <= REQUEST_ID.longest
+    return str(value) if good and not _CONTROL.search(str(value)) else None

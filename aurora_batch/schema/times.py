@@ -1,0 +1,91 @@
+"""RFC 3339 text and Arrow timestamps to UTC microseconds, a column at a time."""
+
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aurora_batch.model import Fault
+from aurora_batch.schema.fields import TIME_FROM, TIME_TO, TIME_TO_S, shown
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+Faults = dict[int, tuple[Fault, str]]  # by row
+
+# The ordinary form, and only dates that exist within the accepted years, so that Arrow's cast of
+# what matches cannot fail. Anything else is rare and is read one distinct value at a time.
+_DAY = (
+    r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)"
+    r"|02-(?:0[1-9]|1\d|2[0-8]))"
+)
+_ORDINARY = (
+    rf"^(?:19[7-9]\d|20\d\d|21\d\d)-{_DAY}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{{1,6}})?Z$"
+)
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?", re.ASCII
+)
+_EXPECTED_TEXT = 'requested_at: expected RFC 3339 with offset ("2026-01-31T12:00:00Z")'
+_EXPECTED_RANGE = f"requested_at: expected a time from {TIME_FROM} to {TIME_TO}"
+
+
+def from_text(text: pa.StringArray, *, naive_utc: bool) -> tuple[pa.Array, Faults]:
+    """Return the times (null where null or at fault) and what is wrong with the others.
+
+    Fractions finer than a microsecond are cut. Text without an offset is UTC where `naive_utc`,
+    else a fault. A leap second (`:60`) has no place in UTC microseconds: out of range.
+    """
+    ordinary = pc.match_substring_regex(text, _ORDINARY)
+    if pc.all(ordinary).as_py() is not False:  # None: nothing but nulls
+        return text.cast(TIMESTAMP), {}
+    times = pc.if_else(ordinary, text, None).cast(TIMESTAMP).cast(pa.int64()).to_pylist()
+    faults: Faults = {}
+    for row in pc.indices_nonzero(pc.invert(ordinary)).to_pylist():
+        read = _read(text[row].as_py(), naive_utc)
+        if isinstance(read, int):
+            times[row] = read
+        else:
+            faults[row] = read
+    return pa.array(times, pa.int64()).cast(TIMESTAMP), faults
+
+
+def _read(text: str, naive_utc: bool) -> int | tuple[Fault, str]:
+    match = _RFC3339.fullmatch(text)
+    if not match or not (match[4] or naive_utc):
+        return Fault.WRONG_TYPE, f"{_EXPECTED_TEXT}, got {shown(text)}"
+    day, clock, fraction, offset = match.groups()
+    try:
+        time = datetime.fromisoformat(f"{day}T{clock}{(offset or 'Z').upper()}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return Fault.OUT_OF_RANGE, f"{_EXPECTED_RANGE}, got {shown(text)}"
+    seconds = int(time.timestamp())
+    if not 0 <= seconds < TIME_TO_S:
+        return Fault.OUT_OF_RANGE, f"{_EXPECTED_RANGE}, got {shown(text)}"
+    return seconds * 10**6 + int((fraction or "")[:6].ljust(6, "0"))
+
+
+def from_timestamps(times: pa.Array) -> tuple[pa.Array, Faults]:
+    """Return timestamps of any unit, naive ones as UTC, in microseconds; absurd ones are faults."""
+    per_second = PER_SECOND[times.type.unit]
+    ticks = times.cast(pa.timestamp(times.type.unit)).view(pa.int64())
+    absurd = pc.or_(pc.less(ticks, 0), pc.greater_equal(ticks, TIME_TO_S * per_second))
+    rows = pc.indices_nonzero(absurd).to_pylist()
+    faults = dict.fromkeys(rows, (Fault.OUT_OF_RANGE, _EXPECTED_RANGE))
+    if rows:
+        ticks = pc.if_else(absurd, None, ticks)
+    if per_second > 10**6:
+        ticks = pc.divide(ticks, per_second // 10**6)
+    else:
+        ticks = pc.multiply(ticks, 10**6 // per_second)
+    return ticks.view(pa.timestamp("us")).view(TIMESTAMP), faults
+
+
+def carried(times: pa.Array, records_us: np.ndarray | None) -> pa.Array:
+    """Return the times without nulls: the record's, else the row before's, else the epoch."""
+    if not times.null_count:
+        return times
+    if records_us is not None:
+        said = pa.array(records_us, mask=records_us < 0).cast(TIMESTAMP)
+        times = pc.coalesce(times, said)
+    return pc.fill_null(pc.fill_null_forward(times), pa.scalar(0, TIMESTAMP))
