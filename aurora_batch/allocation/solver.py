@@ -1,0 +1,147 @@
+"""`solve`: one front door to the methods."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from aurora_batch.allocation import dual, exact
+from aurora_batch.allocation import validation as expect
+from aurora_batch.allocation.dual import Market, Quotes
+from aurora_batch.allocation.greedy import greedy_plan
+from aurora_batch.allocation.meter import Meter
+from aurora_batch.allocation.problem import Problem, SparseProblem
+from aurora_batch.allocation.result import Allocation, Prices, Status, relative_gap
+from kernels.repair import Plan
+
+Method = Literal["auto", "exact", "dual", "greedy"]
+
+# Pairs that a solve may visit by default, for each pair there is; at least LEAST_WORK.
+WORK_PER_PAIR = 200
+LEAST_WORK = 2_000_000
+
+
+def solve(
+    problem: Problem,
+    method: Method = "auto",
+    work: int | None = None,
+    deadline_s: float | None = None,
+    target_gap: float | None = None,
+    warm_start: Prices | None = None,
+    seed: int = 0,
+) -> Allocation:
+    """Return the best allocation found, with prices that prove how good it is.
+
+    Parameters
+    ----------
+    problem
+        Dense or sparse.
+    method
+        `exact`: the optimum, by SciPy, however long it takes; `dual`: prices, rounding and
+        improvement; `greedy`: requests in order, each its best-valued pair that fits; `auto`:
+        `dual`, and an exact finish where the problem is small.
+    work
+        Pairs that may be visited; by default 200 for each pair there is. Counted, so that the same
+        problem is solved alike on any machine.
+    deadline_s
+        Seconds after which to return what there is; by default no clock is looked at.
+    target_gap
+        Stop at this gap; by default only at the optimum.
+    warm_start
+        Prices of a similar problem, such as the batch before.
+    seed
+        Of choices that would be random; the same seed gives the same bytes.
+
+    Raises
+    ------
+    ValueError
+        Names the argument, what was expected and what came.
+    """
+    methods = {"auto": _auto, "exact": _exact, "dual": _dual, "greedy": _greedy}
+    if method not in methods:
+        raise ValueError(f"Expected method to be one of {', '.join(methods)}, got {method!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"Expected an integer seed >= 0, got {seed!r}.")
+    meter = _meter(work, deadline_s, target_gap)
+    sparse = problem.sparse()
+    if work is None:
+        meter.work = max(WORK_PER_PAIR * sparse.data.size, LEAST_WORK)
+    market = Market(sparse.rows(), sparse.supply)
+    warm = None if warm_start is None else _warm(warm_start, sparse)
+    plan, quotes, status = methods[method](market, warm, meter)
+    return _allocation(sparse, market, plan, quotes, status, meter)
+
+
+Outcome = tuple[Plan, Quotes, Status | None]
+
+
+def _dual(market: Market, warm: Prices | None, meter: Meter) -> Outcome:
+    quotes = dual.find_prices(market, warm, meter)
+    return dual.plan_at(market, quotes, meter), quotes, None
+
+
+def _auto(market: Market, warm: Prices | None, meter: Meter) -> Outcome:
+    return _dual(market, warm, meter)
+
+
+def _greedy(market: Market, warm: Prices | None, meter: Meter) -> Outcome:
+    plan = greedy_plan(market.rows, market.supply)
+    meter.used += market.rows.pool.size
+    return plan, dual.find_prices(market, warm, meter), None
+
+
+def _exact(market: Market, warm: Prices | None, meter: Meter) -> Outcome:
+    """Search to the end, unless a deadline was set."""
+    rows, supply = market.rows, market.supply
+    quotes = dual.quote(market, exact.lp_prices(rows, supply))
+    ascent = dual.find_prices(market, quotes.prices, meter)
+    quotes = min(quotes, ascent, key=lambda q: q.bound)
+    limit = None if meter.deadline_s is None else max(meter.deadline_s - meter.seconds, 1e-3)
+    found = exact.best_choice(rows, supply, time_limit=limit)
+    plan = dual.plan_of(market, found.choice, quotes)
+    return plan, quotes, "optimal" if found.proven else None
+
+
+def _allocation(
+    problem: SparseProblem,
+    market: Market,
+    plan: Plan,
+    quotes: Quotes,
+    status: Status | None,
+    meter: Meter,
+) -> Allocation:
+    rows = market.rows
+    assignment = np.full(problem.requests, -1, np.int64)
+    served = np.flatnonzero(plan.choice >= 0)
+    pair = rows.pair[plan.choice[served]]
+    assignment[served] = problem.indices[pair]
+    value = float(problem.data[pair].sum())
+    bound = max(quotes.bound, value)  # equal but for rounding where the value is above
+    return Allocation(
+        assignment=assignment,
+        value=value,
+        bound=bound,
+        gap=relative_gap(value, bound),
+        pool_prices=quotes.prices.pool,
+        budget_prices=quotes.prices.budget,
+        status=status or meter.status(value, bound),
+        seconds=meter.seconds,
+        work=meter.used,
+    )
+
+
+def _meter(work: int | None, deadline_s: float | None, target_gap: float | None) -> Meter:
+    for name, number in (("work", work), ("deadline_s", deadline_s), ("target_gap", target_gap)):
+        if number is not None and not number >= 0:
+            raise ValueError(f"Expected {name} >= 0 or None, got {number!r}.")
+    return Meter(work or 0, 0.0 if target_gap is None else target_gap, deadline_s)
+
+
+def _warm(given: Any, problem: SparseProblem) -> Prices:
+    """Check prices to start from; a pool or budget that no pair draws on gets none."""
+    pool, budget = given
+    pool = expect.array("warm_start.pool", pool, problem.capacity.shape, np.float64)
+    budget = expect.array("warm_start.budget", budget, problem.supply.budget.shape, np.float64)
+    for name, prices in (("warm_start.pool", pool), ("warm_start.budget", budget)):
+        expect.at_least_zero(name, prices)
+        expect.finite(name, prices)
+    return Prices(pool, budget)
