@@ -94,9 +94,11 @@ def columns(requests: pa.Table, fleet: Fleet, tenants: Tenants) -> Columns:
     tenant = _codes(requests["tenant_id"], {t: i for i, t in enumerate(tenants.ids)})
     limits = tenants.limits[tenant]
     group, gpus, regions = _classes(requests, fleet)
-    gpu_match = np.array([fleet.gpu_match(g) for g in gpus], np.bool_).reshape(-1, fleet.offers)
+    gpu_match = np.array([fleet.gpu_match(g) for g in gpus], np.bool_).reshape(
+        len(gpus), fleet.offers
+    )
     region_match = np.array([fleet.region_match(r) for r in regions], np.bool_)
-    region_match = region_match.reshape(-1, fleet.offers)
+    region_match = region_match.reshape(len(gpus), fleet.offers)
     listed = gpu_match & region_match & fleet.offer_active
     start = np.zeros(len(gpus) + 1, np.int64)
     np.cumsum(listed.sum(axis=1), out=start[1:])
