@@ -145,9 +145,8 @@ def _names() -> str:
 
 def _lay(layers: Layers, path: Sequence[str], said: Said, *, fold: bool = False) -> None:
     """Say a key; a `mode` takes back the policies that lower layers said, which would hide it."""
-    where = [part.lower() for part in path]
-    mode = said.value if where == ["router", "mode"] else None
-    if where == ["router"] and isinstance(said.value, dict):
+    mode = said.value if tuple(path) == ("router", "mode") else None
+    if tuple(path) == ("router",) and isinstance(said.value, dict):
         mode = said.value.get("mode")
     if mode is not None:
         layers.put(("router", "policy"), Said(None, said.source))
@@ -168,7 +167,7 @@ def _lay_file(layers: Layers, path: Path, sections: Sequence[str]) -> None:
         if name not in sections and home is not None:
             raise SettingsError(source, name, show(value), f"this section in {home}.yaml")
         if name not in sections:
-            raise unknown_key(said, (name,), sections)
+            raise unknown_key(said, (name,), name, sections)
         _lay(layers, (name,), said)
     if document.get("workloads") is not None and "tenants" not in document:
         layers.put(("tenants",), Said({}, source))
@@ -180,8 +179,8 @@ def _lay_environ(layers: Layers, environ: Mapping[str, str]) -> list[str]:
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
             continue
-        path = name.removeprefix(PREFIX).split("__")
-        if path[0].lower() in Settings.__struct_fields__:
+        path = name.removeprefix(PREFIX).lower().split("__")
+        if path[0] in Settings.__struct_fields__:
             _lay(layers, path, Said(parse_value(environ[name]), name, loose=True), fold=True)
         else:
             strangers.append(name)

@@ -52,24 +52,24 @@ class Layers:
         tree: dict[str, Any] = self._tree
         section: Any = Settings
         done: Path = ()
-        *parents, last = path
-        for given in parents:
+        for given in path:
             self._sources[done] = said.source
             name = _folded(given, section, tree) if fold else given
             done = (*done, name)
-            kind = _kind_of(section, done, said)
+            whole = (*done, *path[len(done) :])
+            kind = _kind_of(section, name, whole, said)
+            if whole == done:
+                self._plant(tree, kind, done, said)
+                return
             if _is_free(section) and _is_section(_branch(kind)) and name not in tree:
-                raise unknown_key(said, (*done, *path[len(done) :]), tree, name)
+                raise unknown_key(said, whole, name, tree)
             section = _branch(kind)
             if section is None:
-                expected = f"{'.'.join(done)} to be {describe(kind)}"
-                raise SettingsError(said.source, ".".join(path), show(said.value), expected)
+                key, expected = ".".join(whole), f"{'.'.join(done)} to be {describe(kind)}"
+                raise SettingsError(said.source, key, show(said.value, key), expected)
             if not isinstance(tree.get(name), dict):
                 tree[name] = {}
             tree = tree[name]
-        self._sources[done] = said.source
-        done = (*done, _folded(last, section, tree) if fold else last)
-        self._plant(tree, _kind_of(section, done, said), done, said)
 
     def _plant(self, tree: dict[str, Any], kind: Any, path: Path, said: Said) -> None:
         name, section = path[-1], _branch(kind)
@@ -86,10 +86,8 @@ class Layers:
             return
         self._sources[path] = said.source
         for key, value in said.value.items():
-            below = (*path, key)
-            self._plant(
-                tree[name], _kind_of(section, below, said, value), below, replace(said, value=value)
-            )
+            below, inner = (*path, key), replace(said, value=value)
+            self._plant(tree[name], _kind_of(section, key, below, inner), below, inner)
 
     def build(self) -> tuple[Settings, dict[str, str]]:
         """Return the settings, and where each leaf was said, by dotted key.
@@ -119,7 +117,7 @@ class Layers:
             raise SettingsError(
                 self._source(where), ".".join(where), value, error.expected
             ) from error
-        for name in _fields(cls).keys() - values.keys():
+        for name in (n for n in _fields(cls) if n not in values):
             for key, _ in leaves(to_plain(getattr(made, name)), (*path, name)):
                 self._origins[key] = DEFAULT
         return made
@@ -150,22 +148,16 @@ class Layers:
         return next((source for source in said + above if source != DEFAULT), DEFAULT)
 
 
-def unknown_key(
-    said: Said, path: Path, known: Collection[str], name: str | None = None
-) -> SettingsError:
-    """Return the error for a key that does not exist, with the key that was probably meant.
-
-    `name` is the part of `path` that is unknown, by default the last.
-    """
-    key = ".".join(path)
-    near = nearest(name or path[-1], known)
+def unknown_key(said: Said, path: Path, name: str, known: Collection[str]) -> SettingsError:
+    """Return the error for a key that does not exist: `name`, one of the parts of `path`."""
+    key, near = ".".join(path), nearest(name.lower(), known)
     meant = ", ".join(known) if near is None else f"did you mean {near}?"
     return SettingsError(said.source, key, show(said.value, key), f"a known key: {meant}")
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
     """Return the known name that was probably meant."""
-    return next(iter(difflib.get_close_matches(name.lower(), known, 1)), None)
+    return next(iter(difflib.get_close_matches(name, known, 1)), None)
 
 
 def leaves(plain: Any, path: Path = ()) -> Iterator[tuple[str, Any]]:
@@ -202,14 +194,14 @@ def _is_free(kind: Any) -> bool:
     return typing.get_origin(kind) is dict
 
 
-def _kind_of(section: Any, path: Path, said: Said, value: Any = None) -> Any:
-    """Return the type of the last key of `path` in a section; raises where it does not exist."""
+def _kind_of(section: Any, name: str, path: Path, said: Said) -> Any:
+    """Return the type of a key in a section; raises, with the whole path, where there is none."""
     if _is_free(section):
         return typing.get_args(section)[1]
     fields = _fields(section)
-    if path[-1] not in fields:
-        raise unknown_key(said if value is None else replace(said, value=value), path, fields)
-    return fields[path[-1]]
+    if name not in fields:
+        raise unknown_key(said, path, name, fields)
+    return fields[name]
 
 
 def _folded(name: str, section: Any, tree: Collection[str]) -> str:
