@@ -1,5 +1,6 @@
 """Allocation to decision rows: reasons, remedies, alternatives (spec, section 3)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -126,7 +127,9 @@ def decision_ids(requests: pa.Table) -> pa.Array:
     return pa.array(map(xxhash.xxh3_128_hexdigest, keys.to_pylist()), pa.string())
 
 
-def _words(words: Sequence[str], codes: I32, hidden: pa.Array | None = None) -> pa.Array:
+def _words(
+    words: Sequence[str], codes: NDArray[np.integer], hidden: pa.Array | None = None
+) -> pa.Array:
     if not words:
         return pa.nulls(len(codes), pa.string())
     index = pa.array(codes, pa.int32())
@@ -211,19 +214,23 @@ def _blocked_by(
 
 
 def _phrase(c: Columns, fleet: Fleet, left: Supply, request: int, which: int, offer: int) -> str:
-    """Constraint, the value that would have worked, and where: `max_price 2.20 at vast`."""
+    """Constraint, the value that would have worked, and where: `max_price 2.20 at vast`.
+
+    Rounded so that the value said would really have worked: capacity down, budget up.
+    """
     provider = fleet.provider_ids[fleet.offer_provider[offer]]
     price = float(fleet.offer_price[offer])
-    value = {
-        pairs.GPU: lambda: fleet.gpu_types[fleet.offer_gpu[offer]],
-        pairs.REGION: lambda: fleet.offer_regions[offer][0],
-        pairs.PRICE: lambda: _usd(price),
-        pairs.LATENCY: lambda: f"{fleet.offer_latency_ms[offer]:.10g}",
-        pairs.REPUTATION: lambda: f"{fleet.offer_reputation[offer]:.10g}",
-        # Rounded so that the value said would really have worked: capacity down, budget up.
-        pairs.CAPACITY: lambda: f"{np.floor(left.left[fleet.offer_pool[offer]] * 1e3) / 1e3:.10g}",
-        pairs.BUDGET: lambda: f"{np.ceil(price * c.requests.hours[request] * 100) / 100:.2f}",
-    }[which]()
+    room = float(left.left[fleet.offer_pool[offer]])
+    cost = price * float(c.requests.hours[request])
+    value = (
+        fleet.gpu_types[fleet.offer_gpu[offer]],
+        fleet.offer_regions[offer][0],
+        _usd(price),
+        f"{fleet.offer_latency_ms[offer]:.10g}",
+        f"{fleet.offer_reputation[offer]:.10g}",
+        f"{math.floor(room * 1e3) / 1e3:.10g}",
+        f"{math.ceil(cost * 100) / 100:.2f}",
+    )[which]
     return f"{CONSTRAINTS[which]} {value} at {provider}"
 
 

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -18,6 +19,8 @@ from aurora_batch.configuration import providers_only
 from aurora_batch.facts import PROVIDERS
 from aurora_batch.model import ANY_OF, ANYWHERE, normalize_gpu
 from aurora_batch.settings import ProviderSettings
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,8 +151,8 @@ def _columns(
     )
 
 
-def _frozen(values: object, dtype: type) -> NDArray[np.generic]:
-    array = np.array(values, dtype)
+def _frozen(values: object, dtype: type[T]) -> NDArray[T]:
+    array: NDArray[T] = np.array(values, dtype)
     array.setflags(write=False)
     return array
 

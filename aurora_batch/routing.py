@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -15,7 +15,7 @@ from aurora_batch.model import Policy
 from aurora_batch.router import BatchRecord
 from aurora_batch.settings import Settings
 
-Requests = pa.Table | pl.DataFrame | Sequence[Mapping[str, Any]]
+Requests: TypeAlias = pa.Table | pl.DataFrame | Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
