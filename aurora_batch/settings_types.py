@@ -43,7 +43,7 @@ def convert(value: object, kind: Any, *, loose: bool = False) -> object:
 
 def to_plain(value: object) -> Any:
     """Return settings as numbers, text, lists and mappings only."""
-    return msgspec.to_builtins(value, enc_hook=_number)
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_number))
 
 
 def describe(kind: Any) -> str:
@@ -106,7 +106,7 @@ def _quantity(kind: type, value: object) -> object:
 
 
 def _number(value: object) -> object:
-    """Convert what `msgspec.to_builtins` does not know."""
+    """Convert what msgspec does not know, on the way out."""
     if isinstance(value, Seconds):
         return float(value)
     if isinstance(value, Bytes):

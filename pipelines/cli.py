@@ -52,19 +52,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has seen enough (`aurora tail | head`); what is left must not raise at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has seen enough: `aurora tail | head`
+        _settle_output()
         return 1
     except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
             raise
-        return _fail(
-            f"{error.name} is not installed; pip install 'aurora-batch[{EXTRAS[error.name]}]'", 1
-        )
+        remedy = f"pip install 'aurora-batch[{EXTRAS[package]}]'"
+        return _fail(f"{package} is not installed; {remedy}", 1)
     except OSError as error:
         if error.strerror is None:
             raise
+        _settle_output()
         where = f"{error.filename}: " if error.filename is not None else ""
         return _fail(f"{where}{error.strerror}", 1)
 
@@ -97,6 +97,14 @@ def build_parser(argv: Sequence[str]) -> Parser:
         else:
             subparsers.add_parser(name, help=text)
     return parser
+
+
+def _settle_output() -> None:
+    """Write what is left of stdout, or drop it: a second error at exit would hide the first."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, exit_code: int) -> int:

@@ -455,7 +455,8 @@ def test_a_wrong_file_is_one_line(folder: Path, stem: str, text: str, line: str)
          "environment: AURORA_KAKFA is unknown; "
          "expected a known variable: did you mean AURORA_KAFKA?"),
         ("AURORA_QZXJWQZXJW", "1",
-         "environment: AURORA_QZXJWQZXJW is unknown; expected a known variable: AURORA_SECTION__KEY"),
+         "environment: AURORA_QZXJWQZXJW is unknown; "
+         "expected a known variable: AURORA_SECTION__KEY"),
     ],
 )  # fmt: skip
 def test_a_wrong_variable_is_one_line(folder: Path, name: str, value: str, line: str) -> None:
