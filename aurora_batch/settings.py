@@ -1,6 +1,6 @@
 """Settings: typed, frozen, defaults in code (spec, section 6). `configuration` loads them.
 
-Unknown keys are errors. Bounds stand in the types (msgspec's `Meta`) and are checked when settings
+Unknown keys are errors. Bounds stand in the types (`settings_types`) and are checked when settings
 are loaded; relations between keys are checked by `__post_init__`, which raises `Contradiction`.
 """
 
@@ -11,67 +11,27 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from aurora_batch.model import ANYWHERE, WEIGHTS, Policy, Scoring, normalize_gpu
-
-
-class Seconds(float):
-    """A duration in seconds; files may say `1s`, `20ms`, `2m`."""
-
-
-class Bytes(int):
-    """A size in bytes; files may say `16MiB`, `64kB`."""
-
-
-Unit = Annotated[float, Meta(ge=0, le=1)]
-Positive = Annotated[float, Meta(gt=0)]
-NonNegative = Annotated[float, Meta(ge=0)]
-Percent = Annotated[float, Meta(ge=0, le=100)]
-Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Milliseconds = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Days = Annotated[float, Meta(gt=0, le=366 * 86_400)]  # seconds, at most a year
-Text = Annotated[str, Meta(min_length=1)]
-Topic = Annotated[
-    str,
-    Meta(
-        pattern=r"^[a-zA-Z0-9._-]{1,249}\Z",
-        description="a topic name of letters, digits, dots, _ and -",
-    ),
-]
-Brokers = Annotated[
-    str,
-    Meta(
-        pattern=r"^[^\s,@/]+:\d{1,5}(,[^\s,@/]+:\d{1,5})*\Z",
-        description="HOST:PORT, or several with commas between",
-    ),
-]
-Url = Annotated[
-    str,
-    Meta(
-        pattern=r"^https?://[^\s@]+\Z",
-        description="an http or https address without user and password",
-    ),
-]
-PriceList = Annotated[
-    dict[str, Positive | dict[str, Positive]],
-    Meta(description="USD per hour by GPU type, such as {a100: 1.8} or {a100: {eu-west-1: 1.8}}"),
-]
-Capacity = Annotated[
-    NonNegative | dict[str, NonNegative],
-    Meta(description="GPU-hours >= 0, or such by GPU type: {a100: 120}"),
-]
-Regions = Annotated[
-    list[Text], Meta(min_length=1, description="a list of names such as [eu-west-1, us-west-2]")
-]
-Mix = Annotated[
-    dict[str, Unit], Meta(description="shares by workload that sum to 1, such as {general: 1.0}")
-]
-HourRange = Annotated[
-    tuple[Positive, Positive],
-    Meta(description="[low, high] in GPU-hours, 0 < low <= high"),
-]
-VariableName = Annotated[
-    str,
-    Meta(pattern=r"^[A-Z_][A-Z0-9_]*\Z", description="the name of an environment variable"),
-]
+from aurora_batch.settings_types import (
+    Brokers,
+    Bytes,
+    Capacity,
+    Count,
+    Days,
+    HourRange,
+    Milliseconds,
+    Mix,
+    NonNegative,
+    Percent,
+    Positive,
+    PriceList,
+    Regions,
+    Seconds,
+    Text,
+    Topic,
+    Unit,
+    Url,
+    VariableName,
+)
 
 
 class Contradiction(ValueError):

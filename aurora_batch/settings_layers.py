@@ -73,17 +73,17 @@ class Layers:
 
     def _plant(self, tree: dict[str, Any], kind: Any, path: Path, said: Said) -> None:
         name, section = path[-1], _branch(kind)
-        mapping = isinstance(said.value, dict)
-        if section is None or not (mapping or said.value is None):
-            tree[name] = said
-            return
-        if mapping and (_is_free(section) or not isinstance(tree.get(name), dict)):
-            tree[name] = {}
-        if said.value is None:  # `weights:` with nothing beneath it says nothing
+        if said.value is None and section is _bare(kind):
+            # `weights:` with nothing beneath it says nothing, except that an entry is there.
             if _is_section(section):
                 tree.setdefault(name, {})
                 self._sources.setdefault(path, said.source)
             return
+        if section is None or not isinstance(said.value, dict):
+            tree[name] = said
+            return
+        if _is_free(section) or not isinstance(tree.get(name), dict):
+            tree[name] = {}
         self._sources[path] = said.source
         for key, value in said.value.items():
             below, inner = (*path, key), replace(said, value=value)
@@ -178,11 +178,15 @@ def _fields(section: Any) -> dict[str, Any]:
 @cache
 def _branch(kind: Any) -> Any:
     """Return the section or the mapping that a type holds, None where it is a leaf."""
-    if typing.get_origin(kind) is typing.Annotated:
-        return _branch(typing.get_args(kind)[0])
+    kind = _bare(kind)
     union = typing.get_origin(kind) in (typing.Union, types.UnionType)
     arms = typing.get_args(kind) if union else (kind,)
     return next((arm for arm in arms if _is_section(arm) or _is_free(arm)), None)
+
+
+def _bare(kind: Any) -> Any:
+    """Return a type without its bounds and description."""
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
 
 
 def _is_section(kind: Any) -> bool:

@@ -1,14 +1,73 @@
-"""What a setting's type accepts: conversion of one value, and the words for what was expected."""
+"""Types of settings: their bounds, conversion of one value, and words for what was expected."""
 
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import inspect
+from msgspec import Meta, inspect
 
-from aurora_batch.settings import Bytes, Seconds
+
+class Seconds(float):
+    """A duration in seconds; files may say `1s`, `20ms`, `2m`."""
+
+
+class Bytes(int):
+    """A size in bytes; files may say `16MiB`, `64kB`."""
+
+
+Unit = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Milliseconds = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Days = Annotated[float, Meta(gt=0, le=366 * 86_400)]  # seconds, at most a year
+Text = Annotated[str, Meta(min_length=1)]
+Topic = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-zA-Z0-9._-]{1,249}\Z",
+        description="a topic name of letters, digits, dots, _ and -",
+    ),
+]
+Brokers = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\s,@/]+:\d{1,5}(,[^\s,@/]+:\d{1,5})*\Z",
+        description="HOST:PORT, or several with commas between",
+    ),
+]
+Url = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s@]+\Z",
+        description="an http or https address without user and password",
+    ),
+]
+PriceList = Annotated[
+    dict[str, Positive | dict[str, Positive]],
+    Meta(description="USD per hour by GPU type, such as {a100: 1.8} or {a100: {eu-west-1: 1.8}}"),
+]
+Capacity = Annotated[
+    NonNegative | dict[str, NonNegative],
+    Meta(description="GPU-hours >= 0, or such by GPU type: {a100: 120}"),
+]
+Regions = Annotated[
+    list[Text], Meta(min_length=1, description="a list of names such as [eu-west-1, us-west-2]")
+]
+Mix = Annotated[
+    dict[str, Unit], Meta(description="shares by workload that sum to 1, such as {general: 1.0}")
+]
+HourRange = Annotated[
+    tuple[Positive, Positive],
+    Meta(description="[low, high] in GPU-hours, 0 < low <= high"),
+]
+VariableName = Annotated[
+    str,
+    Meta(pattern=r"^[A-Z_][A-Z0-9_]*\Z", description="the name of an environment variable"),
+]
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -49,7 +108,7 @@ def to_plain(value: object) -> Any:
 def describe(kind: Any) -> str:
     """Return what a type accepts, for "expected ...".
 
-    >>> from aurora_batch.settings import Scoring, Unit
+    >>> from aurora_batch.model import Scoring
     >>> describe(Unit), describe(Scoring), describe(Bytes)
     ('a number from 0 to 1', 'one of documented, normalized', 'a size such as 64kB or 16MiB')
     """

@@ -393,6 +393,15 @@ WRONG_FILES = [
      "such as {a100: 1.8} or {a100: {eu-west-1: 1.8}}"),
     ("providers", PROVIDER.replace("{a100: 1.8}", "{}"),
      "providers.a.base_price_usd_per_hour is {}; expected at least one GPU type"),
+    ("providers", PROVIDER.replace("1.8", "1.8, h100: "),
+     "providers.a.base_price_usd_per_hour.h100 is empty; expected a number > 0 or "
+     "a mapping of names to a number > 0"),
+    ("providers", PROVIDER.replace("220", ""),
+     "providers.a.capacity_gpu_hours_per_step is empty; expected GPU-hours >= 0, "
+     "or such by GPU type: {a100: 120}"),
+    ("providers", "providers:\n  a:\n",
+     "providers.a.base_price_usd_per_hour is missing; expected USD per hour by GPU type, "
+     "such as {a100: 1.8} or {a100: {eu-west-1: 1.8}}"),
     ("providers", PROVIDER.replace("220", "{h100: 3}"),
      "providers.a.capacity_gpu_hours_per_step is {'h100': 3.0}; expected a number for each "
      "priced GPU type: a100"),

@@ -5,7 +5,6 @@ import pytest
 from aurora_batch import facts
 from aurora_batch.model import Policy
 from aurora_batch.settings import (
-    Bytes,
     Contradiction,
     KafkaSettings,
     PartialWeights,
@@ -17,6 +16,7 @@ from aurora_batch.settings import (
     Weights,
     WorkloadSettings,
 )
+from aurora_batch.settings_types import Bytes
 
 
 def provider(**changes: object) -> ProviderSettings:
