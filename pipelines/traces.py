@@ -208,7 +208,7 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "import",
         help="turn a public trace into a request log",
-        description=(__doc__ or "").partition(": ")[2],
+        description=(__doc__ or "").partition("\n\n")[2],
         epilog="example:\n  aurora import openb openb_pod_list_gpuspec33.csv --out log.parquet",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

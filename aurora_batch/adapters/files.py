@@ -21,6 +21,7 @@ from aurora_batch.errors import LayoutError, LogError
 from aurora_batch.schema import REQUEST_SCHEMA, Decoded
 
 CHUNK_ROWS = 65_536
+MOST_BLOCKS = 16  # blocks of `lines.BLOCK_BYTES` that a chunk of text may take
 
 
 class Format(StrEnum):
@@ -175,31 +176,31 @@ def _of_table(table: pa.Table, done: float, workloads: frozenset[str] | None) ->
 
 
 def _ndjson(path: Path, chunk_rows: int, workloads: frozenset[str] | None) -> Iterator[Chunk]:
-    for block, done in _blocks(path):
-        for part in _parts(block, chunk_rows):
-            yield Chunk(schema.decode_json(part, None, workloads=workloads), len(part), done)
+    for block, done in _lines(path, chunk_rows):
+        yield Chunk(schema.decode_json(block, None, workloads=workloads), len(block), done)
 
 
 def _csv(path: Path, chunk_rows: int, workloads: frozenset[str] | None) -> Iterator[Chunk]:
-    header: bytes | None = None
-    for block, done in _blocks(path):
-        if header is None and block:
-            header, *block = block
-        for rows in _parts(block, chunk_rows):
-            parsed = lines.parse_csv(header or b"", rows)
-            decoded = schema.decode_table(parsed.table, workloads=workloads)
-            index = np.array(parsed.index, np.int64)
-            moved = [replace(r, index=int(index[r.index])) for r in decoded.rejections]
-            bad = sorted((*moved, *parsed.rejections), key=lambda r: r.index)
-            decoded = replace(decoded, index=index[decoded.index], rejections=bad)
-            yield Chunk(decoded, len(rows), done)
+    header = next(_lines(path, 1), ([b""], 1.0))[0][0]
+    for block, done in _lines(path, chunk_rows, skip=1):
+        parsed = lines.parse_csv(header, block)
+        decoded = schema.decode_table(parsed.table, workloads=workloads)
+        index = np.array(parsed.index, np.int64)
+        moved = [replace(r, index=int(index[r.index])) for r in decoded.rejections]
+        bad = sorted((*moved, *parsed.rejections), key=lambda r: r.index)
+        decoded = replace(decoded, index=index[decoded.index], rejections=bad)
+        yield Chunk(decoded, len(block), done)
 
 
-def _blocks(path: Path) -> Iterator[tuple[list[bytes], float]]:
+def _lines(path: Path, rows: int, *, skip: int = 0) -> Iterator[tuple[list[bytes], float]]:
+    """Yield `rows` lines at a time, fewer where they are very long, and the share read so far."""
     size = path.stat().st_size
+    held: list[bytes] = []
+    blocks = 0
     for block, seen in lines.blocks(path):
-        yield block, seen / size
-
-
-def _parts(block: list[bytes], rows: int) -> Iterator[list[bytes]]:
-    return (block[low : low + rows] for low in range(0, len(block), rows))
+        held += block[skip:]
+        skip = max(skip - len(block), 0)
+        blocks += 1
+        while len(held) >= rows or (held and (blocks >= MOST_BLOCKS or seen == size)):
+            yield held[:rows], seen / size
+            held, blocks = held[rows:], 0

@@ -1,0 +1,133 @@
+"""A replay as one HTML page: figures and charts, nothing loaded from elsewhere."""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from types import ModuleType
+
+from aurora_batch.adapters.outputs import replacing
+from aurora_batch.errors import UsageError
+from aurora_batch.fleet import Fleet
+from aurora_batch.model import Policy
+from pipelines.figures import Figures
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a page tells about."""
+
+    title: str
+    fleet: Fleet
+    figures: Mapping[Policy, Figures]
+    seconds: float
+    as_live: bool
+
+
+@contextmanager
+def page(path: Path) -> Iterator[Callable[[Replayed], None]]:
+    """Give the function that writes the page to `path`.
+
+    Raises at once, before the work starts: `UsageError` without matplotlib, `LogError` where the
+    page cannot be written.
+    """
+    charts = _charts()
+    with replacing(path) as partial:
+
+        def write(replayed: Replayed) -> None:
+            partial.write_text(html(replayed, charts), encoding="utf-8")
+
+        yield write
+
+
+def _charts() -> ModuleType:
+    try:
+        from pipelines import charts
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] == "matplotlib":
+            hint = "the report needs matplotlib: pip install 'aurora-batch[report]'"
+            raise UsageError(hint) from None
+        raise
+    return charts
+
+
+def html(replayed: Replayed, charts: ModuleType) -> str:
+    """Return the page."""
+    figures = replayed.figures
+    last = list(figures.values())[-1]
+    mode = "batches closed as the stream would" if replayed.as_live else "each window at once"
+    windows = f"{len(last.windows):,} window{'s' * (len(last.windows) != 1)}"
+    of_each = "" if not replayed.as_live else ", each batch given what was left when it came"
+    parts = [
+        f"<h1>{escape(replayed.title)}</h1>",
+        f"<p>{last.requests:,} requests in {windows}, {mode}; {replayed.seconds:.1f} s.</p>",
+        _table(figures),
+        f"<p>Value is the objective of the <code>global</code> policy for both; no allocation is "
+        f"worth more than the bound{of_each}.</p>",
+    ]
+    drawn = [
+        ("Requests routed", charts.fill(figures)),
+        ("Value and bound", charts.value(figures)),
+        ("Gap", charts.gaps(figures)),
+        ("Served by", charts.providers(figures)),
+        ("Not routed, and why", charts.refusals(figures)),
+        ("Who is served, by size", charts.sizes(figures)),
+        ("Price", charts.prices(figures)),
+        ("Latency", charts.latencies(figures)),
+    ]
+    if Policy.GLOBAL in figures:
+        prices = charts.shadow_prices(figures[Policy.GLOBAL], replayed.fleet.pool_ids)
+        drawn.append(("Shadow prices (global)", prices))
+    parts += ["<div class=charts>", *(_figure(title, image) for title, image in drawn), "</div>"]
+    return _PAGE.format(title=escape(replayed.title), body="\n".join(parts))
+
+
+def _table(figures: Mapping[Policy, Figures]) -> str:
+    columns = [f.lines() for f in figures.values()]
+    head = "".join(f"<th>{policy}</th>" for policy in figures)
+    rows = [
+        f"<tr><td>{name}</td>" + "".join(f"<td>{c[name]}</td>" for c in columns) + "</tr>"
+        for name in columns[0]
+    ]
+    return f"<table><tr><th></th>{head}</tr>\n" + "\n".join(rows) + "\n</table>"
+
+
+def _figure(title: str, image: bytes) -> str:
+    data = b64encode(image).decode()
+    name = escape(title)
+    return (
+        f'<figure><figcaption>{name}</figcaption><img alt="{name}" '
+        f'src="data:image/png;base64,{data}"></figure>'
+    )
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} - replay</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #2b2f36; background: #f5f6f8; margin: 0 auto;
+       max-width: 1180px; padding: 24px; }}
+h1 {{ font-size: 24px; margin: 0; }}
+table {{ border-collapse: collapse; background: #fff; border-radius: 8px; margin: 16px 0;
+        box-shadow: 0 1px 3px #0001; }}
+td, th {{ padding: 5px 18px; text-align: right; border-bottom: 1px solid #eef0f3;
+         font-variant-numeric: tabular-nums; }}
+td:first-child {{ text-align: left; color: #5b6270; }}
+.charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr));
+          gap: 16px; }}
+figure {{ background: #fff; border-radius: 8px; padding: 14px; margin: 0;
+         box-shadow: 0 1px 3px #0001; }}
+figcaption {{ font-weight: 600; margin-bottom: 6px; }}
+img {{ width: 100%; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
