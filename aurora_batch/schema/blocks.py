@@ -47,9 +47,9 @@ def empty_block() -> Block:
 
 def joined(blocks: list[Block]) -> Block:
     """Return one block of all rows, ascending by index."""
+    blocks = [b for b in blocks if len(b.index)] or [empty_block()]
     if len(blocks) == 1:
         return blocks[0]
-    blocks = blocks or [empty_block()]
     starts = np.cumsum([0, *(len(b.index) for b in blocks)])
     index = np.concatenate([b.index for b in blocks])
     order = np.argsort(index, kind="stable")

@@ -46,8 +46,8 @@ def dead_letter_value(record: Record, rejection: Rejection) -> bytes | None:
     """Return the record's value; of a row of an Arrow payload, a stream of that row alone."""
     if rejection.row is None:
         return record.value
-    row = open_ipc(record.value).slice(rejection.row, 1)
-    # A dictionary would carry the values of all the other rows along.
+    # Not a slice: its buffers, and a dictionary's, would carry other rows along.
+    row = open_ipc(record.value).take(pa.array([rejection.row]))
     columns = [
         column.combine_chunks().dictionary_decode()
         if pa.types.is_dictionary(column.type)

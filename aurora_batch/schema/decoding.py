@@ -6,7 +6,6 @@ from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aurora_batch.errors import LayoutError
@@ -15,6 +14,7 @@ from aurora_batch.schema import rules
 from aurora_batch.schema.arrow_reading import columns_of, is_arrow, read_ipc
 from aurora_batch.schema.blocks import Block, Unreadable, joined
 from aurora_batch.schema.columns import REQUEST_SCHEMA, Decoded, Record, Rejection
+from aurora_batch.schema.fields import REQUEST_ID
 from aurora_batch.schema.json_reading import read_json
 from aurora_batch.schema.times import carried
 
@@ -114,8 +114,9 @@ def _checked(
     ids = columns["request_id"]
     for row, (fault, detail) in faults.items():
         within = int(block.row[row])
-        known = rules.request_id_or_none(ids[row].as_py())
         place = int(block.index[row]), within if within >= 0 else None
+        said = ids[row].as_py()
+        known = said if rules.is_text(said, REQUEST_ID) else None
         rejections.append(Rejection(*place, fault, detail, known))
     rejections.sort(key=lambda r: (r.index, -1 if r.row is None else r.row))
     index = block.index
@@ -131,9 +132,9 @@ def _again(ids: pa.Array, good: NDArray[np.bool_]) -> list[int]:
     """Return the good rows whose id an earlier good row has."""
     rows = np.flatnonzero(good)
     valid = ids if len(rows) == len(ids) else ids.take(pa.array(rows))
-    if pc.count_distinct(valid).as_py() == len(rows):
+    encoded = valid.dictionary_encode()
+    if len(encoded.dictionary) == len(rows):
         return []
-    codes = valid.dictionary_encode().indices.to_numpy()
-    first = np.unique(codes, return_index=True)[1]
+    first = np.unique(encoded.indices.to_numpy(), return_index=True)[1]
     again: list[int] = np.delete(rows, first).tolist()
     return again

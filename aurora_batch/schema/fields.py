@@ -66,7 +66,12 @@ WEIGHT_NUMBERS = tuple(Number(name, high=1.0, open_low=False) for name in WEIGHT
 REQUIRED = tuple(field.name for field in (*TEXTS, *NUMBERS) if field.required)
 
 
-def shown(value: object, longest: int = 80) -> str:
-    """Return the value as text for a detail: escaped, never more than `longest` of it."""
-    text = ascii(value[: longest + 1] if isinstance(value, str) else value)
-    return text if len(text) <= longest else text[:longest] + "..."
+def escaped(text: str, longest: int = 80) -> str:
+    """Return the text without what a terminal would obey, cut after `longest` characters."""
+    safe = ascii(text[: longest + 1])[1:-1]
+    return safe if len(safe) <= longest else safe[:longest] + "..."
+
+
+def shown(value: object) -> str:
+    """Return the value for a detail, never the whole of a long one."""
+    return f'"{escaped(value)}"' if isinstance(value, str) else escaped(str(value))

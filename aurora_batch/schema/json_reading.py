@@ -17,8 +17,8 @@ import pyarrow as pa
 from aurora_batch.model import ANY_OF, WEIGHTS, Fault
 from aurora_batch.schema.blocks import Block, Unreadable, count_unknown, empty_block
 from aurora_batch.schema.columns import REQUEST_SCHEMA, WEIGHTS_TYPE, Rejection
-from aurora_batch.schema.fields import MAX_JSON_BYTES, REQUIRED, shown
-from aurora_batch.schema.rules import Columns, request_id_or_none
+from aurora_batch.schema.fields import MAX_JSON_BYTES, REQUEST_ID, REQUIRED, escaped
+from aurora_batch.schema.rules import Columns, is_text
 from aurora_batch.schema.times import from_text
 
 
@@ -64,7 +64,7 @@ _lenient = msgspec.json.Decoder(_AnyRequest).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NO_WEIGHTS = WireWeights()
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
-_MISFIT = re.compile(r"(?:Expected `(.+?)`, got `(.+?)`|Number out of range).* - at `\$\.(.+)`")
+_MISFIT = re.compile(r"(?:Expected `(.+?)`, got `(.+?)`|Number out of range).*? - at `\$\.(.+)`")
 
 
 def read_json(
@@ -141,7 +141,7 @@ def _look_closer(payload: bytes | None, unknown: Counter[str]) -> WireRequest:
     except msgspec.ValidationError as error:
         raise _misfit(str(error), members) from None
     except (ValueError, RecursionError) as error:
-        raise Unreadable(Fault.MALFORMED, f"payload: {shown(str(error))}") from None
+        raise Unreadable(Fault.MALFORMED, f"payload: {escaped(str(error))}") from None
     count_unknown(unknown, members.keys() - set(WireRequest.__struct_fields__))
     if wire.weights is not None:
         names = _members(members["weights"]).keys() - set(WEIGHTS)
@@ -171,10 +171,10 @@ def _misfit(message: str, members: dict[str, msgspec.Raw]) -> Unreadable:
         detail = f"{missing[1]}: expected a value, got nothing"
         return Unreadable(Fault.MISSING_FIELD, detail, request_id)
     if not (misfit := _MISFIT.search(message)):
-        return Unreadable(Fault.WRONG_TYPE, shown(message), request_id)
+        return Unreadable(Fault.WRONG_TYPE, escaped(message), request_id)
     expected, got, path = misfit.groups()
     raw = members.get(path)
-    said = shown(bytes(raw).decode()) if raw is not None else got
+    said = escaped(bytes(raw).decode()) if raw is not None else got
     if expected is None:
         detail = f"{path}: expected a finite number, got {said}"
         return Unreadable(Fault.OUT_OF_RANGE, detail, request_id)
@@ -186,6 +186,7 @@ def _misfit(message: str, members: dict[str, msgspec.Raw]) -> Unreadable:
 
 def _request_id(members: dict[str, msgspec.Raw]) -> str | None:
     try:
-        return request_id_or_none(msgspec.json.decode(members.get("request_id", b"null")))
+        said = msgspec.json.decode(members.get("request_id", b"null"))
     except ValueError:
         return None
+    return said if is_text(said, REQUEST_ID) else None

@@ -1,7 +1,8 @@
 """The rules of a request, a column at a time; the same for JSON, Arrow and files."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,11 @@ from aurora_batch.schema.fields import (
     CONTROL,
     GPU,
     NUMBERS,
-    REQUEST_ID,
     TEXTS,
     WEIGHT_NUMBERS,
     Number,
     Text,
+    escaped,
     shown,
 )
 from aurora_batch.schema.times import Faults
@@ -74,7 +75,7 @@ def _findings(
     if workloads is not None:
         values = columns["workload_type"]
         unknown = pc.invert(pc.is_in(values, pa.array(sorted(workloads), pa.string())))
-        expected = f"workload_type: expected one of {shown(', '.join(sorted(workloads)))}"
+        expected = f"workload_type: expected one of {escaped(', '.join(sorted(workloads)))}"
         yield _mask(unknown), Fault.UNKNOWN_WORKLOAD, expected, values
     if records_us is not None:
         yield _skewed(columns["requested_at"], records_us, max_clock_skew_s)
@@ -88,9 +89,13 @@ def _mask(values: pa.Array) -> Mask:
 
 def broken_text(values: pa.Array, field: Text) -> Mask:
     """True where a value is empty, too long or has control characters; null is none of these."""
+    octets = pc.min_max(pc.binary_length(values))
+    control = _may_have_control(values)
+    if not control and octets["min"].as_py() != 0 and (octets["max"].as_py() or 0) <= field.longest:
+        return np.zeros(len(values), np.bool_)
     length = pc.utf8_length(values)
     broken = pc.or_(pc.less(length, 1), pc.greater(length, field.longest))
-    if _may_have_control(values):
+    if control:
         broken = pc.or_(broken, pc.match_substring_regex(values, _CONTROL_RE2))
     return _mask(broken)
 
@@ -106,10 +111,16 @@ def broken_number(values: pa.Array, field: Number) -> Mask:
     """True where a value is out of bounds, NaN or infinite; null is none of these."""
     if values.null_count == len(values):
         return np.zeros(len(values), np.bool_)
-    numbers = pc.fill_null(values, 1.0).to_numpy(zero_copy_only=False)  # 1 is in everyone's bounds
+    numbers = _numbers(values)
     above = numbers > field.low if field.open_low else numbers >= field.low
     good: Mask = above & (numbers <= field.high) & np.isfinite(numbers)
     return ~good
+
+
+def _numbers(values: pa.Array) -> NDArray[np.float64]:
+    """Return the numbers, 1 for null: within everyone's bounds, and not zero."""
+    numbers: NDArray[np.float64] = pc.fill_null(values, 1.0).to_numpy()
+    return numbers
 
 
 def _nameless(gpus: pa.Array) -> Finding:
@@ -124,8 +135,8 @@ def _weights(weights: pa.StructArray) -> Iterator[Finding]:
     for field, values in zip(WEIGHT_NUMBERS, parts, strict=True):
         expected = f"weights.{field.name}: expected {field.expected}"
         yield broken_number(values, field), Fault.OUT_OF_RANGE, expected, values
-    zero = np.logical_and.reduce([_mask(pc.equal(values, 0.0)) for values in parts])
-    yield zero, Fault.OUT_OF_RANGE, "weights: expected one of them > 0, got all zero", None
+    largest = np.max([_numbers(values) for values in parts], axis=0)
+    yield largest == 0, Fault.OUT_OF_RANGE, "weights: expected one of them > 0, got all zero", None
 
 
 def _skewed(times: pa.Array, records_us: NDArray[np.int64], max_clock_skew_s: float) -> Finding:
@@ -142,9 +153,6 @@ def normalize(columns: Columns) -> Columns:
 
     A GPU type that is a name of nothing becomes "", one that breaks its rule stays as it is.
     """
-    region = pc.utf8_trim_whitespace(columns["region"])
-    region = pc.fill_null(region, ANYWHERE)
-    anywhere = pc.equal(pc.utf8_lower(region), ANYWHERE)
     weights = columns["weights"]
     if weights.null_count < len(weights):
         parts = weights.flatten()
@@ -154,23 +162,31 @@ def normalize(columns: Columns) -> Columns:
         )
     return {
         **columns,
-        "gpu_type": _gpus(columns["gpu_type"]),
-        "region": pc.if_else(anywhere, ANYWHERE, region),
+        "gpu_type": _each_distinct(columns["gpu_type"], _gpu),
+        "region": pc.fill_null(_each_distinct(columns["region"], _region), ANYWHERE),
         "priority": pc.fill_null(columns["priority"], 1.0),
         "weights": weights,
     }
 
 
-def _gpus(names: pa.Array) -> pa.Array:
-    """Normalise GPU names, once a distinct value."""
-    encoded = names.dictionary_encode()
-    broken = broken_text(encoded.dictionary, GPU)
-    distinct = zip(encoded.dictionary.to_pylist(), broken.tolist(), strict=True)
-    known = [name if bad else normalize_gpus(name) for name, bad in distinct]
-    return pa.array(known, pa.string()).take(encoded.indices)
+def _each_distinct(values: pa.Array, change: Callable[[str], str]) -> pa.Array:
+    """Return the values changed; Python sees each distinct one once."""
+    encoded = values.dictionary_encode()
+    before = encoded.dictionary.to_pylist()
+    after = list(map(change, before))
+    return values if after == before else pa.array(after, pa.string()).take(encoded.indices)
 
 
-def request_id_or_none(value: object) -> str | None:
-    """Return the value where it may stand as a request's id in a log, else None."""
-    good = isinstance(value, str) and 1 <= len(value) <= REQUEST_ID.longest
-    return str(value) if good and not _CONTROL.search(str(value)) else None
+def _gpu(names: str) -> str:
+    return normalize_gpus(names) if is_text(names, GPU) else names
+
+
+def _region(name: str) -> str:
+    trimmed = name.strip(" ")
+    return ANYWHERE if trimmed.lower() == ANYWHERE else trimmed
+
+
+def is_text(value: object, field: Text) -> TypeGuard[str]:
+    """Whether a single value keeps the rule of `broken_text`."""
+    good = isinstance(value, str) and 1 <= len(value) <= field.longest
+    return good and not _CONTROL.search(str(value))

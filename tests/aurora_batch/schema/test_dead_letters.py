@@ -1,0 +1,75 @@
+"""A dead letter says why and whence, and can be sent again."""
+
+import pyarrow as pa
+import pytest
+
+from aurora_batch.model import Fault
+from aurora_batch.schema import (
+    Record,
+    Rejection,
+    dead_letter_headers,
+    dead_letter_value,
+    decode,
+)
+from tests.aurora_batch.schema.test_arrow import HEADERS, columns, stream
+
+
+def test_headers_say_why_and_whence() -> None:
+    """Reason, detail, coordinates and time, beside the record's own headers."""
+    own = (("traceparent", b"00-1"), ("ce_id", b"7"))
+    record = Record(b"{", b"key", "aurora.requests", 3, 41, 1_767_268_800_123_456, own)
+    rejection = Rejection(0, None, Fault.MALFORMED, "payload: é", None)
+
+    assert dead_letter_headers(record, rejection) == (
+        *own,
+        ("aurora-reason", b"malformed"),
+        ("aurora-detail", "payload: é".encode()),
+        ("aurora-topic", b"aurora.requests"),
+        ("aurora-partition", b"3"),
+        ("aurora-offset", b"41"),
+        ("aurora-schema-version", b"1"),
+        ("aurora-timestamp", b"2026-01-01T12:00:00.123456Z"),
+    )
+
+
+def test_second_death_replaces_the_first() -> None:
+    """A dead letter that was sent again carries one reason."""
+    first = dead_letter_headers(Record(b"{"), Rejection(0, None, Fault.MALFORMED, "first", None))
+    again = dead_letter_headers(
+        Record(b"{", headers=first), Rejection(0, None, Fault.TOO_LARGE, "second", None)
+    )
+
+    assert [value for name, value in again if name == "aurora-reason"] == [b"too_large"]
+    assert "aurora-timestamp" not in dict(again)
+
+
+def test_value_is_the_bytes_that_were_sent() -> None:
+    """Even where there were none."""
+    rejection = Rejection(0, None, Fault.MALFORMED, "", None)
+
+    assert dead_letter_value(Record(b"\xff{"), rejection) == b"\xff{"
+    assert dead_letter_value(Record(None), rejection) is None
+
+
+@pytest.mark.parametrize("layout", ["plain", "dictionary", "compressed"])
+def test_row_of_an_arrow_payload_is_a_stream_of_that_row(layout: str) -> None:
+    """Nothing of the other rows is in it; mended, it is a request."""
+    names = pa.array([f"gpu-of-{i}" for i in range(50)])
+    names = names.dictionary_encode() if layout == "dictionary" else names
+    hours = [1.0] * 50
+    hours[7] = -1.0
+    options = {"compression": "zstd"} if layout == "compressed" else {}
+    table = columns(50, gpu_type=names, gpu_hours=hours)
+    record = Record(stream(table, **options), headers=HEADERS)
+    (rejection,) = decode([record], max_clock_skew_s=300).rejections
+
+    value = dead_letter_value(record, rejection)
+
+    assert value is not None
+    assert b"gpu-of-8" not in value
+    row = pa.ipc.open_stream(value).read_all()
+    assert row.to_pylist() == [table.to_pylist()[7]]
+    mended = row.set_column(3, "gpu_hours", pa.array([1.0]))
+    found = decode([Record(stream(mended), headers=HEADERS)], max_clock_skew_s=300)
+    assert found.requests["request_id"].to_pylist() == ["r7"]
+    assert dict(dead_letter_headers(record, rejection))["aurora-row"] == b"7"
