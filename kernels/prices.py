@@ -30,6 +30,10 @@ I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
 
+# The next minimum is first looked for this many times as far as the last one was.
+REACH = 2.0
+
+
 class Leaders(NamedTuple):
     """The best two nets of each request in different pools, at least its floor (pool -1)."""
 
@@ -99,7 +103,7 @@ def clear(threshold: F64, weight: F64, size: int, supply: float) -> float:
         if above + greater > supply:
             high = up
         elif above + greater + equal > supply or down + 1 >= high:
-            return pivot
+            return float(pivot)
         else:
             above += greater + equal
             low = down + 1
@@ -168,60 +172,96 @@ def charge(rows: Rows, budget_price: F64) -> F64:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _pool_step(  # type: ignore[no-untyped-def]
-    j, rows, columns, net, price, supply, lead_net, lead_pool, threshold, weight, height, slope
-):
-    """Minimise over the price of pool j; return pairs visited."""
-    start, pools, demand, floor = rows.start, rows.pool, rows.demand, rows.floor
-    pair, request = columns.pair, columns.request
-    low, high = columns.start[j], columns.start[j + 1]
-    at, x = 0, low
+def _gather(  # type: ignore[no-untyped-def]
+    j, low, high, pair, request, net, demand, lead_net, lead_pool, near, far,
+    threshold, weight, height, slope,
+):  # fmt: skip
+    """Write the thresholds of pool j in (near, far]; return how many, and the weight beyond."""
+    at, x, beyond = 0, low, 0.0
     while x < high:
-        i = request[x]
+        i, e = request[x], pair[x]
         other = lead_net[i, 1] if lead_pool[i, 0] == j else lead_net[i, 0]
-        e = pair[x]
         x += 1
         if x == high or request[x] != i:
-            surplus = net[e] - other
-            if surplus > 0.0:
-                threshold[at], weight[at] = surplus / demand[e], demand[e]
+            surplus, units = net[e] - other, demand[e]
+            if surplus > far * units:
+                beyond += units
+            elif surplus > near * units:
+                threshold[at], weight[at] = surplus / units, units
                 at += 1
             continue
-        size = 1
+        size, begin = 1, at
         height[0], slope[0] = net[e], demand[e]
         while x < high and request[x] == i:
             height[size], slope[size] = net[pair[x]], demand[pair[x]]
             size += 1
             x += 1
-        at = _thresholds(height, slope, size, other, threshold, weight, at)
-    new = clear(threshold, weight, at, supply)
+        end = _thresholds(height, slope, size, other, threshold, weight, at)
+        for y in range(begin, end):
+            if threshold[y] > far:
+                beyond += weight[y]
+            elif threshold[y] > near:
+                threshold[at], weight[at] = threshold[y], weight[y]
+                at += 1
+    return at, beyond
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pool_step(  # type: ignore[no-untyped-def]
+    j, rows, columns, net, price, reach, supply, relax, lead_net, lead_pool,
+    threshold, weight, height, slope,
+):  # fmt: skip
+    """Move the price of pool j to its minimum, and `relax` times as far; return pairs visited."""
+    start, pools, demand, floor = rows.start, rows.pool, rows.demand, rows.floor
+    pair, request = columns.pair, columns.request
+    low, high = columns.start[j], columns.start[j + 1]
     old = price[j]
     visited = high - low
+    # The minimum is looked for near the old price first; most thresholds then are only counted.
+    near, far = max(old - reach[j], 0.0), old + reach[j]
+    size, beyond = _gather(
+        j, low, high, pair, request, net, demand, lead_net, lead_pool, near, far,
+        threshold, weight, height, slope,
+    )  # fmt: skip
+    within = 0.0
+    for x in range(size):
+        within += weight[x]
+    if beyond > supply or (near > 0.0 and beyond + within <= supply):
+        visited += high - low
+        beyond = 0.0
+        size, _ = _gather(
+            j, low, high, pair, request, net, demand, lead_net, lead_pool, 0.0, np.inf,
+            threshold, weight, height, slope,
+        )  # fmt: skip
+    new = clear(threshold, weight, size, supply - beyond)
+    reach[j] = REACH * abs(new - old)
+    new = max(old + relax * (new - old), 0.0)
     if new == old:
         return visited
     price[j] = new
     x = low
     while x < high:
         i = request[x]
+        first, second = lead_pool[i, 0], lead_pool[i, 1]
+        if new > old and first != j and second != j:
+            x += 1
+            continue
         best = -np.inf
         while x < high and request[x] == i:
             e = pair[x]
             best = max(best, net[e] - new * demand[e])
             x += 1
-        if lead_pool[i, 0] == j:
+        if first == j:
             if best >= lead_net[i, 1]:
                 lead_net[i, 0] = best
                 continue
         elif best > lead_net[i, 0]:
-            lead_net[i, 1], lead_pool[i, 1] = lead_net[i, 0], lead_pool[i, 0]
+            lead_net[i, 1], lead_pool[i, 1] = lead_net[i, 0], first
             lead_net[i, 0], lead_pool[i, 0] = best, j
             continue
-        elif lead_pool[i, 1] != j:
+        elif new < old:
             if best > lead_net[i, 1]:
                 lead_net[i, 1], lead_pool[i, 1] = best, j
-            continue
-        elif new < old:
-            lead_net[i, 1] = max(best, lead_net[i, 1])
             continue
         _lead(start[i], start[i + 1], pools, net, demand, price, floor[i], i, lead_net, lead_pool)
         visited += start[i + 1] - start[i]
@@ -235,11 +275,16 @@ def sweep_pools(
     net: F64,
     capacity: F64,
     price: F64,
+    reach: F64,
+    relax: float,
     leaders: Leaders,
 ) -> int:
     """Minimise over the price of each pool in turn; return pairs visited.
 
-    `price` (k,) and `leaders` are **modified in place**; `net` (p,) is value - budget price x cost.
+    A price moves `relax` times as far as its own minimum is away: the prices of neighbouring pools
+    rise and fall together, and each waits for the others. `reach` (k,) is how far around a price
+    its minimum is looked for first, infinite at the start. `price` (k,), `reach` and `leaders` are
+    **modified in place**; `net` (p,) is value - budget price x cost.
     """
     longest = 1
     for j in range(capacity.size):
@@ -249,7 +294,7 @@ def sweep_pools(
     visited = 0
     for j in range(capacity.size):
         visited += _pool_step(
-            j, rows, columns, net, price, capacity[j], leaders.net, leaders.pool,
+            j, rows, columns, net, price, reach, capacity[j], relax, leaders.net, leaders.pool,
             threshold, weight, height, slope,
         )  # fmt: skip
     return visited

@@ -24,6 +24,7 @@ class Found(NamedTuple):
 
     choice: I32  # (n,) position in `Rows`, -1 = refused
     proven: bool  # nothing better exists
+    nodes: int  # of the search tree
 
 
 def lp_prices(rows: Rows, supply: Supply) -> Prices:
@@ -49,10 +50,10 @@ def best_choice(
 ) -> Found:
     """Search for the optimum: slots where demands are equal, branch and bound otherwise."""
     if not rows.pool.size:
-        return Found(np.full(rows.start.size - 1, -1, np.int32), proven=True)
+        return Found(np.full(rows.start.size - 1, -1, np.int32), proven=True, nodes=0)
     slots = _slots(rows, supply)
     if slots is not None:
-        return Found(_by_slots(rows, slots), proven=True)
+        return Found(_by_slots(rows, slots), proven=True, nodes=0)
     return _by_branching(rows, supply, node_limit, time_limit)
 
 
@@ -96,11 +97,11 @@ def _by_branching(
     n = rows.start.size - 1
     choice = np.full(n, -1, np.int32)
     if solved.x is None:
-        return Found(choice, proven=False)
+        return Found(choice, proven=False, nodes=node_limit or 0)
     chosen = np.flatnonzero(solved.x > 0.5)
     request = np.repeat(np.arange(n), np.diff(rows.start))
     choice[request[chosen]] = chosen
-    return Found(choice, proven=solved.status == 0)
+    return Found(choice, proven=solved.status == 0, nodes=int(solved.mip_node_count or 0))
 
 
 def _constraints(rows: Rows, supply: Supply) -> tuple[Any, F64, F64]:

@@ -30,6 +30,10 @@ class Meter:
         """Pairs that may still be visited."""
         return max(self.work - self.used, 0)
 
+    def seconds_left(self) -> float | None:
+        """Seconds to the deadline, None without one."""
+        return None if self.deadline_s is None else self.deadline_s - self.seconds
+
     def late(self) -> bool:
         """Whether the deadline has passed."""
         return self.deadline_s is not None and self.seconds >= self.deadline_s
@@ -37,6 +41,11 @@ class Meter:
     def spent(self) -> bool:
         """Whether work or time is used up."""
         return self.used >= self.work or self.late()
+
+    def done(self, value: float, bound: float) -> bool:
+        """Whether nothing more is asked for, or nothing is left to do it with."""
+        wanted = max(self.target_gap, OPTIMAL_GAP)
+        return relative_gap(value, bound) <= wanted or self.spent()
 
     def status(self, value: float, bound: float) -> Status:
         """Why a solve that holds this value and bound stops now."""

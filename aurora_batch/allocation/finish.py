@@ -1,0 +1,117 @@
+"""The exact finish: a search over the few requests that prices leave open.
+
+A pair whose net is more than (bound - value) short of its request's best is in no better
+allocation, because what it loses at the prices is at least what the whole would lose. So an exact
+search over the other pairs finds the optimum, and where none are left, it is found already.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aurora_batch.allocation import dual, exact
+from aurora_batch.allocation.dual import Market, Quotes
+from aurora_batch.allocation.meter import Meter
+from kernels import repair
+from kernels.repair import Plan
+from kernels.rows import Rows, Supply
+
+F64 = NDArray[np.float64]
+
+# A search is worth its start only where few pairs are open.
+MAX_PAIRS = 6_000
+# Work that a search is counted as: its start, and a node for each open pair.
+START_WORK = 500_000
+NODE_WORK = 40
+NODES = 5_000
+
+
+class Core(NamedTuple):
+    """What is open, and what is decided already."""
+
+    rows: Rows  # requests with an open pair
+    supply: Supply  # what the decided requests leave
+    request: NDArray[np.int64]  # of each row
+    decided: NDArray[np.int32]  # (n,) pair of each decided request, -1: open or refused
+
+
+def finish(market: Market, quotes: Quotes, plan: Plan, meter: Meter) -> tuple[Plan, bool]:
+    """Return the best plan found, and whether nothing better exists."""
+    value = repair.worth(market.rows, plan)
+    core = _core(market, quotes, quotes.bound - value)
+    pairs = core.rows.pool.size
+    if pairs > MAX_PAIRS:
+        return plan, False
+    node_work = NODE_WORK * max(pairs, 1)
+    nodes = min((meter.left - START_WORK) // node_work, NODES)
+    if nodes < 1:
+        return plan, False
+    time_limit = meter.seconds_left()
+    if time_limit is not None and time_limit <= 0:
+        return plan, False
+    found = exact.best_choice(core.rows, core.supply, int(nodes), time_limit)
+    meter.used += START_WORK + node_work * found.nodes
+    choice = core.decided.copy()
+    served = found.choice >= 0
+    choice[core.request[served]] = core.rows.pair[found.choice[served]]
+    better = dual.plan_of(market, choice, quotes)
+    if repair.worth(market.rows, better) < value:
+        better = plan
+    return better, found.proven
+
+
+def _core(market: Market, quotes: Quotes, slack: float) -> Core:
+    """Split requests into open and decided."""
+    rows, supply = market.rows, market.supply
+    n = rows.start.size - 1
+    request = np.repeat(np.arange(n), np.diff(rows.start))
+    net = quotes.net - quotes.prices.pool[rows.pool] * rows.demand
+    best = quotes.leaders.net[:, 0]
+    slack += 1e-9 * quotes.bound  # rounding
+    kept = np.flatnonzero(best[request] - net <= slack)
+    count = np.bincount(request[kept], minlength=n)
+    served = best - rows.floor > slack  # cannot be refused in a better allocation
+    alone = (count == 1) & served
+    decided = np.full(n, -1, np.int32)
+    sure = kept[alone[request[kept]]]
+    decided[request[sure]] = sure
+    kept = kept[~alone[request[kept]]]
+    open_requests = np.flatnonzero((count > 0) & ~alone)
+    return Core(
+        _subset(rows, kept, request[kept], open_requests),
+        _left(rows, supply, request, sure),
+        open_requests,
+        decided,
+    )
+
+
+def _subset(
+    rows: Rows, kept: NDArray[np.int64], request: NDArray[np.int64], chosen: NDArray[np.int64]
+) -> Rows:
+    """Rows of the requests `chosen` with the pairs `kept`; `pair` is the position in `rows`."""
+    start = np.zeros(chosen.size + 1, np.int64)
+    np.cumsum(np.bincount(request, minlength=rows.start.size - 1)[chosen], out=start[1:])
+    return Rows(
+        start=start,
+        pair=kept.astype(np.int32),
+        pool=rows.pool[kept],
+        value=rows.value[kept],
+        demand=rows.demand[kept],
+        cost=rows.cost[kept] if rows.tenant.size else rows.cost,
+        tenant=rows.tenant[chosen] if rows.tenant.size else rows.tenant,
+        floor=rows.floor[chosen],
+    )
+
+
+def _left(
+    rows: Rows, supply: Supply, request: NDArray[np.int64], sure: NDArray[np.int64]
+) -> Supply:
+    used = np.bincount(rows.pool[sure], rows.demand[sure], minlength=supply.capacity.size)
+    capacity, budget = np.maximum(supply.capacity - used, 0.0), supply.budget
+    if rows.tenant.size:
+        owner = rows.tenant[request[sure]]
+        mine = owner >= 0
+        spent = np.bincount(owner[mine], rows.cost[sure][mine], minlength=budget.size)
+        budget = np.maximum(budget - spent, 0.0)
+    return Supply(capacity, budget)
