@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -23,7 +24,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             table.add_column(name, justify="right")
         for b in rows:
             shown = [_text(b.extra_info.get(key, "")) for key in figures]
-            table.add_row(b.name, f"{b.stats.median * 1e3:,.3f}", *shown)
+            table.add_row(escape(b.name), f"{b.stats.median * 1e3:,.3f}", *shown)
         console.print(table)
 
 

@@ -19,6 +19,7 @@ class Batch:
 
     requests: pa.Table  # schema.REQUEST_SCHEMA
     position: I64  # (n,) row of each request in the log, ascending
+    opens_window: bool  # the first of its window: capacity and budgets are whole
 
 
 class Batches:
@@ -44,6 +45,7 @@ class Batches:
         self._position = np.zeros(0, np.int64)
         self._reached = np.zeros(0, np.int64)  # time when each open request came
         self._latest = NO_WINDOW
+        self._window = NO_WINDOW  # of the batch that closed last
 
     def add(self, requests: pa.Table, position: I64) -> Iterator[Batch]:
         """Take requests and their rows in; yield the batches that this closed."""
@@ -56,7 +58,7 @@ class Batches:
         reached = np.concatenate([self._reached, reached])
         low = 0
         for high in self._cuts(reached):
-            yield Batch(requests.slice(low, high - low), position[low:high])
+            yield self._batch(requests.slice(low, high - low), position[low:high], reached[low])
             low = high
         self._requests = requests.slice(low)
         self._position, self._reached = position[low:], reached[low:]
@@ -64,7 +66,12 @@ class Batches:
     def finish(self) -> Iterator[Batch]:
         """Yield the batch that is still open, if there is one."""
         if self._position.size:
-            yield Batch(self._requests, self._position)
+            yield self._batch(self._requests, self._position, self._reached[0])
+
+    def _batch(self, requests: pa.Table, position: I64, begun_us: int) -> Batch:
+        window = int(begun_us - begun_us % self._window_us)
+        opens, self._window = window != self._window, window
+        return Batch(requests, position, opens)
 
     def _cuts(self, reached: I64) -> Iterator[int]:
         """Yield where each batch ends that no later request can join, ascending."""

@@ -103,7 +103,7 @@ def shadow_prices(f: Figures, pools: Sequence[str]) -> bytes:
     """Shadow price of the dearest pools, window by window."""
     canvas, axes = _canvas()
     table = np.array([w.pool_prices for w in f.windows.values()]).reshape(-1, len(pools))
-    dearest = np.argsort(-table.mean(axis=0), kind="stable")[: len(_POOLS)]
+    dearest = np.argsort(-table.sum(axis=0), kind="stable")[: len(_POOLS)]
     for color, pool in zip(_POOLS, dearest.tolist(), strict=False):
         x, y = _thin(table[:, pool].tolist())
         axes.plot(x, y, color=color, lw=1.3, label=pools[pool])
@@ -128,7 +128,8 @@ def _canvas(height: float = 3.1) -> tuple[Canvas, Axes]:
 
 def _from_zero(axes: Axes) -> None:
     """Start the scale at 0 and leave room above the highest point."""
-    axes.set_ylim(0, axes.dataLim.y1 * 1.06 or 1.0)
+    top = axes.dataLim.y1
+    axes.set_ylim(0, top * 1.06 if np.isfinite(top) and top > 0 else 1.0)
 
 
 def _thin(series: Sequence[float]) -> tuple[F64, F64]:

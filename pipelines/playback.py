@@ -49,16 +49,23 @@ class Player:
         self._bad: list[Rows] = []
         self._count = 0
 
-    def decide(self, batch: Batch) -> None:
-        """Decide one batch; only the decision itself counts as time spent."""
+    def decide(self, batch: Batch, bound: float | None) -> float:
+        """Decide one batch; return a bound on the value of any allocation of it.
+
+        Only the decision itself counts as time spent. A `bound` that is known for what is left now
+        saves the solve that finds one for `greedy`.
+        """
         settings = _with_work(self._settings, batch.position.size)
         arguments = (batch.requests, self._fleet, self._state, settings)
         begun = perf_counter()
         step = router.step(*arguments, policy=self._policy)
         seconds = perf_counter() - begun
-        bound = step.batch.bound
-        if np.isnan(bound):
-            bound = router.step(*arguments, policy=self._policy, certify=True).batch.bound
+        if not np.isnan(step.batch.bound):
+            bound = step.batch.bound
+        elif bound is None:
+            # Again, off the clock; the same decisions, and a state that warms up the next solve.
+            step = router.step(*arguments, policy=self._policy, certify=True)
+            bound = step.batch.bound
         self._state = step.state
         self.figures.add_batch(step.batch, bound, seconds)
         hours = batch.requests["gpu_hours"].to_numpy()
@@ -66,6 +73,7 @@ class Player:
         self._count += batch.position.size
         if self._count >= HOLD_ROWS:
             self._flush(int(batch.position[-1]))
+        return bound
 
     def reject(self, rejections: Sequence[Rejection], first: int) -> None:
         """Take in the bad rows of a chunk that begins at row `first` of the log."""
@@ -164,16 +172,22 @@ def play(
         for player in players:
             player.reject(chunk.decoded.rejections, first)
         for batch in batches.add(chunk.decoded.requests, chunk.decoded.index + first):
-            for player in players:
-                player.decide(batch)
+            _decide(batch, players)
         first += chunk.rows
         watch(chunk)
     for batch in batches.finish():
-        for player in players:
-            player.decide(batch)
+        _decide(batch, players)
     for player in players:
         player.finish()
     return {policy: p.figures for policy, p in zip(policies, players, strict=True)}
+
+
+def _decide(batch: Batch, players: Sequence[Player]) -> None:
+    """Let every player decide; the last one first, whose bound may serve the others."""
+    bound = None
+    for player in reversed(players):
+        known = player.decide(batch, bound)
+        bound = known if batch.opens_window else None
 
 
 def _nowhere(_: pa.Table) -> None:

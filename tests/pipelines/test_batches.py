@@ -65,6 +65,24 @@ def test_what_comes_when_the_batch_is_of_age_opens_the_next() -> None:
     assert cut([0, 1, 2], as_live=True, linger_ms=2_000.0) == [[0, 1], [2]]
 
 
+@pytest.mark.parametrize("pieces", [1, 5])
+def test_the_first_batch_of_a_window_is_known(pieces: int) -> None:
+    """Only there capacity is whole, for every policy alike."""
+    log = table([{"requested_at": at(s)} for s in (1, 2, 61, 3, 200)])
+    batches = Batches(Settings(), as_live=True)
+    found = []
+    for rows in np.array_split(np.arange(5), pieces):
+        found += list(batches.add(log.slice(rows[0], rows.size), rows))
+    found += list(batches.finish())
+
+    assert [(b.position.tolist(), b.opens_window) for b in found] == [
+        ([0], True),
+        ([1], False),
+        ([2, 3], True),
+        ([4], True),
+    ]
+
+
 def test_nothing_makes_no_batch() -> None:
     """An empty log has no batches."""
     assert cut([]) == []

@@ -134,6 +134,7 @@ def test_policies_side_by_side_decide_as_alone(tmp_path: Path) -> None:
 
     assert together.equals(alone)
     assert figures[Policy.GREEDY].reasons == greedy[Policy.GREEDY].reasons
+    assert figures[Policy.GREEDY].bound == pytest.approx(greedy[Policy.GREEDY].bound, rel=0.01)
 
 
 def test_as_live_decides_as_the_stream_would(tmp_path: Path) -> None:
