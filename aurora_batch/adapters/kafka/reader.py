@@ -1,0 +1,93 @@
+"""A topic read from a given place, without a group and without a trace."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from aurora_batch.adapters.kafka.cluster import Cluster
+from aurora_batch.adapters.kafka.errors import translated
+from aurora_batch.adapters.kafka.source import _merged, _record
+from aurora_batch.schema import Record
+
+
+class Reader:
+    """Reads committed records of all partitions of a topic; `async with` opens and closes it.
+
+    Parameters
+    ----------
+    from_start
+        Begin at the earliest record; otherwise after the last one.
+    """
+
+    def __init__(self, cluster: Cluster, topic: str, *, from_start: bool) -> None:
+        self._cluster = cluster
+        self._topic = topic
+        self._from_start = from_start
+        self._assigned: list[Any] = []
+        self._consumer = AIOKafkaConsumer(
+            auto_offset_reset="earliest" if from_start else "none",
+            isolation_level="read_committed",
+            **cluster.options,
+        )
+
+    async def __aenter__(self) -> "Reader":
+        count = (await self._cluster.partitions([self._topic]))[self._topic]
+        self._assigned = [TopicPartition(self._topic, p) for p in range(count)]
+        try:
+            async with self._bounded("connecting"):
+                await self._consumer.start()
+                self._consumer.assign(self._assigned)
+                where = (
+                    self._consumer.beginning_offsets
+                    if self._from_start
+                    else self._consumer.end_offsets
+                )
+                for tp, offset in (await where(self._assigned)).items():
+                    self._consumer.seek(tp, offset)
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._consumer.stop()
+
+    async def poll(self, timeout_s: float) -> list[Record]:
+        """Return what has arrived, or nothing after `timeout_s`."""
+        async with self._bounded("polling", timeout_s):
+            polled = await self._consumer.getmany(timeout_ms=round(timeout_s * 1000))
+        return _merged([[_record(r) for r in part] for part in polled.values()])
+
+    async def last_value(self, key: bytes, partition: int) -> bytes | None:
+        """Return the newest value under `key` in a partition, None where there is none.
+
+        Reads backwards in steps that double, since what is asked for is mostly near the end.
+        """
+        tp = TopicPartition(self._topic, partition)
+        async with self._bounded("reading back"):
+            first = (await self._consumer.beginning_offsets([tp]))[tp]
+            end = (await self._consumer.end_offsets([tp]))[tp]
+            step, high = 256, end
+            while high > first:
+                low = max(first, high - step)
+                found = [r.value for r in await self._between(tp, low, high) if r.key == key]
+                if found:
+                    value: bytes | None = found[-1]
+                    return value
+                high, step = low, 2 * step
+        return None
+
+    async def _between(self, tp: Any, low: int, high: int) -> Sequence[Any]:
+        """Return aiokafka's records of the offsets low <= offset < high."""
+        self._consumer.seek(tp, low)
+        records: list[Any] = []
+        # The position also moves over markers of transactions and compacted offsets.
+        while await self._consumer.position(tp) < high:
+            for part in (await self._consumer.getmany(tp, timeout_ms=1000)).values():
+                records += (r for r in part if r.offset < high)
+        return records
+
+    def _bounded(self, doing: str, extra_s: float = 0.0) -> Any:
+        return translated(doing, self._cluster.bootstrap, self._cluster.timeout_s + extra_s)

@@ -1,0 +1,79 @@
+"""A micro-batch of records becomes messages: decode, decide, write; pure, so it runs in any thread.
+
+    records -> schema.decode -> router.decide -> replies
+
+Nothing here waits, and nothing is kept: the state goes in and comes out.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aurora_batch import ledger, replies, router, schema
+from aurora_batch.fleet import Fleet
+from aurora_batch.replies import Message
+from aurora_batch.router import BatchRecord, RouterState
+from aurora_batch.schema import DECISION_SCHEMA, Decoded, Record
+from aurora_batch.settings import Settings
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What became of a micro-batch."""
+
+    decoded: Decoded
+    decisions: pa.Table  # schema.DECISION_SCHEMA, row for row those of `decoded.requests`
+    batches: tuple[BatchRecord, ...]  # one for each window it reached
+    state: RouterState
+    decision_messages: list[Message]
+    dead_letters: list[Message]
+    decode_s: float
+    decide_s: float
+
+
+def decide(
+    records: Sequence[Record], fleet: Fleet, state: RouterState, settings: Settings
+) -> Decided:
+    """Decide a micro-batch.
+
+    Requests are decided in the order of their records; where they reach several windows, window by
+    window, because those of the older window are not late while its batch is still open.
+
+    Parameters
+    ----------
+    records
+        Ordered by partition and offset, so that the decisions depend on the batch alone.
+    """
+    began = time.perf_counter()
+    decoded = schema.decode(records, max_clock_skew_s=settings.router.max_clock_skew_s)
+    read = time.perf_counter()
+    order = _by_window(decoded.requests, settings)
+    requests = decoded.requests if order is None else decoded.requests.take(pa.array(order))
+    steps = list(router.decide(requests, fleet, state, settings))
+    decisions = pa.concat_tables([s.decisions for s in steps] or [DECISION_SCHEMA.empty_table()])
+    if order is not None:
+        decisions = decisions.take(pa.array(np.argsort(order)))
+    done = time.perf_counter()
+    return Decided(
+        decoded=decoded,
+        decisions=decisions,
+        batches=tuple(s.batch for s in steps),
+        state=steps[-1].state if steps else state,
+        decision_messages=replies.decision_messages(records, decoded.index, decisions),
+        dead_letters=replies.dead_letter_messages(records, decoded),
+        decode_s=read - began,
+        decide_s=done - read,
+    )
+
+
+def _by_window(requests: pa.Table, settings: Settings) -> NDArray[np.int64] | None:
+    """Return the order of requests by window, None where they have it already."""
+    event_us = requests["requested_at"].cast(pa.int64()).to_numpy()
+    windows = ledger.window_of(event_us, max(1, round(settings.router.window_s * 1e6)))
+    if bool((windows[1:] >= windows[:-1]).all()):
+        return None
+    return np.argsort(windows, kind="stable")

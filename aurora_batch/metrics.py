@@ -1,0 +1,287 @@
+"""Every metric of the router, in one table (spec, section 7); observers only.
+
+Counting is by batch: groups are counted by Arrow, durations binned by NumPy, never one request at a
+time. Labels are bounded: providers, pools and tenants that are configured, the words of `model`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from aurora_batch.fleet import Fleet
+from aurora_batch.model import Reason
+from aurora_batch.progress import Account
+from aurora_batch.router import BatchRecord
+from aurora_batch.schema import Rejection
+
+F64 = NDArray[np.float64]
+
+ROUTE_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
+STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+SIZE_BUCKETS = (1.0, 10.0, 100.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 25_000.0, 100_000.0)
+NO_PROVIDER = "none"  # label of requests that no provider got
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of the table."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    name: str  # without the prefix `aurora_`
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+# Names of the spec first; `active_deployments` and `ai_...` have no samples until their parts run.
+TABLE = (
+    Metric("counter", "route_requests_total", "Requests decided", ("provider", "status")),
+    Metric("histogram", "route_duration_seconds", "From arrival at the worker to the committed "
+           "decision", ("provider", "mode"), ROUTE_BUCKETS),
+    Metric("counter", "route_failures_total", "Requests not served", ("provider", "reason")),
+    Metric("gauge", "active_deployments", "Deployments that run", ("provider",)),
+    Metric("gauge", "provider_health", "1 where the provider's offers are active", ("provider",)),
+    Metric("gauge", "provider_latency_ms", "Latency of the fastest offer", ("provider",)),
+    Metric("gauge", "provider_cost_usd", "Lowest price per hour", ("provider", "gpu_type")),
+    Metric("gauge", "provider_capacity", "GPU-hours per window", ("provider",)),
+    Metric("counter", "ai_decisions_total", "Decisions of learned routing", ("mode",)),
+    Metric("gauge", "ai_reward", "Reward of learned routing", ("episode",)),
+    Metric("gauge", "ai_fill_rate_improvement", "Fill rate above that of greedy"),
+    Metric("histogram", "batch_requests", "Requests in a micro-batch", (), SIZE_BUCKETS),
+    Metric("histogram", "batch_wait_seconds", "Age of a micro-batch when it closed", (),
+           STAGE_BUCKETS),
+    Metric("histogram", "decode_seconds", "Payloads to columns, a micro-batch", (), STAGE_BUCKETS),
+    Metric("histogram", "score_seconds", "Filter, score and decisions, a batch", (), STAGE_BUCKETS),
+    Metric("histogram", "solve_seconds", "Allocation, a batch", (), STAGE_BUCKETS),
+    Metric("histogram", "emit_seconds", "Send and commit, a micro-batch", (), STAGE_BUCKETS),
+    Metric("gauge", "batch_value", "Value of the last batch"),
+    Metric("gauge", "batch_bound", "Dual bound of the last batch"),
+    Metric("gauge", "batch_gap", "(bound - value) / bound of the last batch"),
+    Metric("gauge", "fill_rate", "Share of the last batch's requests that were served"),
+    Metric("gauge", "shadow_price", "Value per GPU-hour in the last batch", ("pool",)),
+    Metric("gauge", "pool_left_gpu_hours", "What is left in the window", ("pool",)),
+    Metric("gauge", "budget_left_usd", "What is left in the window", ("tenant",)),
+    Metric("counter", "solver_status_total", "Why solves stopped", ("status",)),
+    Metric("counter", "late_requests_total", "Requests of older windows than the current one"),
+    Metric("counter", "dead_letters_total", "Records that are no requests", ("reason",)),
+    Metric("counter", "unknown_fields_total", "Fields that were ignored"),
+    Metric("counter", "requests_consumed_total", "Requests read, each once"),
+    Metric("counter", "requests_decided_total", "Requests with a committed decision"),
+    Metric("counter", "requests_dead_lettered_total", "Requests with a committed dead letter"),
+    Metric("gauge", "requests_in_flight", "Consumed, and neither decided nor dead-lettered yet"),
+    Metric("gauge", "bytes_in_flight", "Payload bytes of records read and not committed yet"),
+    Metric("gauge", "consumer_lag", "End offset minus committed offset", ("partition",)),
+    Metric("gauge", "last_commit_timestamp_seconds", "When the last micro-batch was committed"),
+    Metric("counter", "takeovers_total", "Times that the worker began from committed offsets"),
+    Metric("counter", "fleet_reloads_total", "Reloads of the providers", ("result",)),
+    Metric("gauge", "event_loop_lag_seconds", "How late the event loop woke up last"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a committed micro-batch became; what observers of the stream are given."""
+
+    decisions: pa.Table  # schema.DECISION_SCHEMA, n rows
+    durations: F64  # (n,) seconds from arrival at the worker to the commit
+    rejections: Sequence[Rejection]
+    batches: Sequence[BatchRecord]  # one for each window it reached
+    unknown_fields: int
+    wait_s: float
+    decode_s: float
+    decide_s: float  # solve included
+    emit_s: float
+    at: float  # seconds since the epoch
+
+
+class Distribution(Collector):
+    """A histogram that takes many observations at once, which `prometheus_client`'s cannot."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self._edges = np.array(metric.buckets)
+        self._counts: dict[tuple[str, ...], NDArray[np.int64]] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
+
+    def observe(self, values: F64, *labels: str) -> None:
+        """Add observations under one set of labels."""
+        # A value that equals an edge belongs to the bucket below it (`le`).
+        place = np.searchsorted(self._edges, values, side="left")
+        new = np.bincount(place, minlength=self._edges.size + 1)
+        self._counts[labels] = self._counts.get(labels, np.zeros_like(new)) + new
+        self._sums[labels] = self._sums.get(labels, 0.0) + float(values.sum())
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Yield the family, as a registry asks for it."""
+        metric = self._metric
+        family = HistogramMetricFamily(f"aurora_{metric.name}", metric.help, labels=metric.labels)
+        bounds = [*map(str, metric.buckets), "+Inf"]
+        for labels, counts in self._counts.items():
+            buckets = list(zip(bounds, np.cumsum(counts).astype(float).tolist(), strict=True))
+            family.add_metric(labels, buckets, self._sums[labels])
+        yield family
+
+
+class Metrics:
+    """The metrics of one worker, in a registry of their own.
+
+    Parameters
+    ----------
+    tenants
+        Ids of the tenants that have a budget, in the order of `BatchRecord.budget_left`.
+    """
+
+    def __init__(self, tenants: Sequence[str] = ()) -> None:
+        self.registry = CollectorRegistry()
+        self._lock = Lock()  # so that a scrape never sees half of a batch
+        self._tenants = tuple(tenants)
+        self._pools: tuple[str, ...] = ()
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._distributions: dict[str, Distribution] = {}
+        for metric in TABLE:
+            self._build(metric)
+
+    def _build(self, metric: Metric) -> None:
+        name = f"aurora_{metric.name}"
+        if metric.kind == "histogram":
+            distribution = self._distributions[metric.name] = Distribution(metric)
+            self.registry.register(distribution)
+        elif metric.kind == "counter":
+            counter = Counter(name, metric.help, metric.labels, registry=self.registry)
+            self._counters[metric.name] = counter
+        else:
+            gauge = Gauge(name, metric.help, metric.labels, registry=self.registry)
+            self._gauges[metric.name] = gauge
+            if not metric.labels:
+                gauge.set(float("nan"))  # nothing known yet; 0 would be a claim
+
+    def expose(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        with self._lock:
+            return generate_latest(self.registry)
+
+    def value(self, name: str, **labels: str) -> float:
+        """Return one sample by its full name, 0 where there is none yet."""
+        with self._lock:
+            return self.registry.get_sample_value(name, labels) or 0.0
+
+    def fleet(self, fleet: Fleet) -> None:
+        """Note the providers that are in force; those that are gone leave the page."""
+        with self._lock:
+            self._pools = fleet.pool_ids
+            for name in ("health", "latency_ms", "cost_usd", "capacity"):
+                self._gauges[f"provider_{name}"].clear()
+            for name in ("shadow_price", "pool_left_gpu_hours"):
+                self._gauges[name].clear()
+            capacity = np.bincount(
+                fleet.pool_provider, fleet.pool_capacity, minlength=len(fleet.provider_ids)
+            )
+            for index, provider in enumerate(fleet.provider_ids):
+                own = fleet.offer_provider == index
+                health = float(fleet.offer_active[own].any())
+                self._gauges["provider_health"].labels(provider).set(health)
+                self._gauges["provider_capacity"].labels(provider).set(capacity[index])
+                fastest = fleet.offer_latency_ms[own].min(initial=np.inf)
+                self._gauges["provider_latency_ms"].labels(provider).set(fastest)
+                for gpu in np.unique(fleet.offer_gpu[own]).tolist():
+                    price = fleet.offer_price[own & (fleet.offer_gpu == gpu)].min()
+                    labels = provider, fleet.gpu_types[gpu]
+                    self._gauges["provider_cost_usd"].labels(*labels).set(price)
+
+    def reloaded(self, result: Literal["loaded", "refused"]) -> None:
+        """Count a reload of the providers."""
+        self._counters["fleet_reloads_total"].labels(result).inc()
+
+    def took_over(self) -> None:
+        """Count a beginning from committed offsets."""
+        self._counters["takeovers_total"].inc()
+
+    def loop_lag(self, seconds: float) -> None:
+        """Note how late the event loop woke up."""
+        self._gauges["event_loop_lag_seconds"].set(seconds)
+
+    def flow(self, account: Account, in_flight_bytes: int, lag: Mapping[int, int]) -> None:
+        """Note where the stream is."""
+        with self._lock:
+            self._flow(account)
+            self._gauges["bytes_in_flight"].set(in_flight_bytes)
+            for partition, records in lag.items():
+                self._gauges["consumer_lag"].labels(str(partition)).set(records)
+
+    def _flow(self, account: Account) -> None:
+        for name, total in (
+            ("requests_consumed_total", account.consumed),
+            ("requests_decided_total", account.decided),
+            ("requests_dead_lettered_total", account.dead),
+        ):
+            counter = self._counters[name]
+            before = self.registry.get_sample_value(f"aurora_{name}") or 0.0
+            counter.inc(total - before)
+        self._gauges["requests_in_flight"].set(account.in_flight)
+
+    def committed(self, done: Committed, account: Account) -> None:
+        """Count a committed micro-batch."""
+        with self._lock:
+            self._flow(account)
+            self._count_decisions(done)
+            for batch in done.batches:
+                self._batch(batch)
+            faults, counts = np.unique([r.fault for r in done.rejections], return_counts=True)
+            for fault, count in zip(faults.tolist(), counts.tolist(), strict=True):
+                self._counters["dead_letters_total"].labels(fault).inc(count)
+            self._counters["unknown_fields_total"].inc(done.unknown_fields)
+            self._gauges["last_commit_timestamp_seconds"].set(done.at)
+            solve = sum(batch.solve_seconds for batch in done.batches)
+            for name, seconds in (
+                ("batch_wait_seconds", done.wait_s),
+                ("decode_seconds", done.decode_s),
+                ("score_seconds", max(0.0, done.decide_s - solve)),
+                ("emit_seconds", done.emit_s),
+            ):
+                self._distributions[name].observe(np.array([seconds]))
+
+    def _count_decisions(self, done: Committed) -> None:
+        if not done.decisions.num_rows:
+            return
+        provider = done.decisions["provider"].fill_null(NO_PROVIDER)
+        columns = {n: done.decisions[n] for n in ("status", "reason", "policy")}
+        table = pa.table({"provider": provider, **columns, "seconds": pa.array(done.durations)})
+        keys = ["provider", "status", "reason", "policy"]
+        groups = table.group_by(keys).aggregate([([], "count_all"), ("seconds", "list")])
+        durations = groups["seconds_list"].combine_chunks()
+        for i, row in enumerate(groups.drop_columns("seconds_list").to_pylist()):
+            count, where = row["count_all"], row["provider"]
+            seconds = durations[i].values.to_numpy()
+            self._counters["route_requests_total"].labels(where, row["status"]).inc(count)
+            if row["reason"] != Reason.OK:
+                self._counters["route_failures_total"].labels(where, row["reason"]).inc(count)
+            self._distributions["route_duration_seconds"].observe(seconds, where, row["policy"])
+
+    def _batch(self, batch: BatchRecord) -> None:
+        gauge = self._gauges
+        self._distributions["batch_requests"].observe(np.array([float(batch.requests)]))
+        self._distributions["solve_seconds"].observe(np.array([batch.solve_seconds]))
+        self._counters["solver_status_total"].labels(batch.status).inc()
+        self._counters["late_requests_total"].inc(batch.late)
+        gauge["batch_value"].set(batch.value)
+        gauge["batch_bound"].set(batch.bound)
+        gauge["batch_gap"].set(batch.gap)
+        gauge["fill_rate"].set(batch.served / batch.requests if batch.requests else 1.0)
+        # A batch of the fleet before a reload has other pools, and says nothing about these.
+        if batch.pool_left.size == len(self._pools):
+            for pool, left, price in zip(
+                self._pools, batch.pool_left.tolist(), batch.pool_prices.tolist(), strict=True
+            ):
+                gauge["pool_left_gpu_hours"].labels(pool).set(left)
+                gauge["shadow_price"].labels(pool).set(price)
+        for tenant, left in zip(self._tenants, batch.budget_left.tolist(), strict=True):
+            gauge["budget_left_usd"].labels(tenant).set(left)

@@ -1,0 +1,90 @@
+"""How far the stream is: offsets, and the account consumed = decided + dead-lettered + in flight.
+
+A batch that is aborted is polled and decoded again; the account counts each request once, by the
+highest offset seen of its partition. A batch whose commit nobody knows the end of is settled when
+the committed offsets are read again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aurora_batch.schema import Decoded, Record
+
+Offsets = Mapping[int, int]  # partition -> next offset
+
+
+def next_offsets(records: Sequence[Record]) -> dict[int, int]:
+    """Return the offset to commit for each partition of a batch."""
+    return {r.partition: r.offset + 1 for r in sorted(records, key=lambda r: r.offset)}
+
+
+def rows_of(decoded: Decoded, records: int) -> NDArray[np.int64]:
+    """Return how many requests, valid or not, each record of a batch held, shape (records,)."""
+    rejected = np.array([r.index for r in decoded.rejections], np.int64)
+    counts = np.bincount(decoded.index, minlength=records)
+    return counts + np.bincount(rejected, minlength=records)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a micro-batch adds to the account when it is committed."""
+
+    offsets: Offsets
+    decided: int
+    dead: int
+
+
+class Account:
+    """Counts of requests since the start of the worker, and where it is in the topic."""
+
+    def __init__(self) -> None:
+        self.consumed = 0
+        self.decided = 0
+        self.dead = 0
+        self.committed: dict[int, int] = {}
+        self._seen: dict[int, int] = {}
+        self._doubtful: Outcome | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests consumed whose end is not committed yet."""
+        return self.consumed - self.decided - self.dead
+
+    def rewound(self, committed: Offsets) -> None:
+        """Begin at these offsets; tells whether a doubtful commit had happened."""
+        doubtful, self._doubtful = self._doubtful, None
+        self.committed.update(committed)
+        if doubtful and all(committed.get(p, 0) >= end for p, end in doubtful.offsets.items()):
+            self._add(doubtful)
+
+    def decoded(self, records: Sequence[Record], rows: NDArray[np.int64]) -> int:
+        """Count requests (`rows_of` the records) and return how many were new."""
+        fresh = np.fromiter(
+            (r.offset >= self._seen.get(r.partition, 0) for r in records), np.bool_, len(records)
+        )
+        for partition, end in next_offsets(records).items():
+            self._seen[partition] = max(end, self._seen.get(partition, 0))
+        new = int(rows[fresh].sum())
+        self.consumed += new
+        return new
+
+    def committing(self, outcome: Outcome) -> None:
+        """Note that a commit begins."""
+        self._doubtful = outcome
+
+    def done(self, outcome: Outcome) -> None:
+        """Note that the commit happened."""
+        self._doubtful = None
+        self.committed.update(outcome.offsets)
+        self._add(outcome)
+
+    def lag(self, ends: Offsets) -> dict[int, int]:
+        """Return, by partition, how many offsets are not committed yet."""
+        return {p: max(0, end - self.committed.get(p, 0)) for p, end in ends.items()}
+
+    def _add(self, outcome: Outcome) -> None:
+        self.decided += outcome.decided
+        self.dead += outcome.dead
