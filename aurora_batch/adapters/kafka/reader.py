@@ -26,15 +26,17 @@ class Reader:
         self._topic = topic
         self._from_start = from_start
         self._assigned: list[Any] = []
-        self._consumer = AIOKafkaConsumer(
-            auto_offset_reset="earliest" if from_start else "none",
-            isolation_level="read_committed",
-            **cluster.options,
-        )
+        self._consumer: Any = None
 
     async def __aenter__(self) -> "Reader":
         count = (await self._cluster.partitions([self._topic]))[self._topic]
         self._assigned = [TopicPartition(self._topic, p) for p in range(count)]
+        self._consumer = AIOKafkaConsumer(
+            # A reader leaves no trace, and what the broker has dropped is no loss to it.
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            **self._cluster.options,
+        )
         try:
             async with self._bounded("connecting"):
                 await self._consumer.start()
