@@ -194,16 +194,6 @@ def _messages() -> Json:
     carried = {
         "traceparent": {**text, "description": "W3C trace context; travels to the decision."}
     }
-    reasons = {
-        "aurora-reason": {**text, "enum": [f.value for f in Fault]},
-        "aurora-detail": {**text, "description": "Field, expectation and the value, cut short."},
-        "aurora-topic": text,
-        "aurora-partition": text,
-        "aurora-offset": text,
-        "aurora-row": {**text, "description": "Of an Arrow payload; the value is that row alone."},
-        "aurora-schema-version": text,
-        "aurora-timestamp": {**text, "format": "date-time"},
-    }
     arrow = f"Arrow: at most {MAX_ARROW_BYTES} bytes, {MAX_ARROW_ROWS} rows."
     outcome = {"type": "object", "properties": {"decision_id": text}, "required": ["decision_id"]}
     return {
@@ -217,23 +207,38 @@ def _messages() -> Json:
             "headers": {"type": "object", "properties": {**form, **carried}},
             "payload": {"$ref": "./schemas/decision.schema.json"},
         },
-        "dlq": {
-            "summary": "A dead letter: original value, key and headers, and why.",
-            "contentType": "application/octet-stream",
-            "headers": {
-                "type": "object",
-                "properties": reasons,
-                "required": [
-                    name for name in reasons if name not in ("aurora-row", "aurora-timestamp")
-                ],
-            },
-            "payload": {"description": "The bytes that were sent."},
-        },
+        "dlq": _dead_letter(),
         "outcomes": {"summary": "An outcome, joined by `decision_id`.", "payload": outcome},
         "ledger": {
             "summary": "What is left of pools and budgets.",
             "payload": {"type": "object"},
         },
+    }
+
+
+def _dead_letter() -> Json:
+    text = {"type": "string"}
+    reasons = {
+        "aurora-reason": {**text, "enum": [f.value for f in Fault]},
+        "aurora-detail": {**text, "description": "Field, expectation and the value, cut short."},
+        "aurora-topic": text,
+        "aurora-partition": text,
+        "aurora-offset": text,
+        "aurora-row": {**text, "description": "Of an Arrow payload; the value is that row alone."},
+        "aurora-schema-version": text,
+        "aurora-timestamp": {**text, "format": "date-time"},
+    }
+    return {
+        "summary": "A dead letter: original value, key and headers, and why.",
+        "contentType": "application/octet-stream",
+        "headers": {
+            "type": "object",
+            "properties": reasons,
+            "required": [
+                name for name in reasons if name not in ("aurora-row", "aurora-timestamp")
+            ],
+        },
+        "payload": {"description": "The bytes that were sent."},
     }
 
 

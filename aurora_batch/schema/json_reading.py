@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from aurora_batch.model import ANY_OF, WEIGHTS, Fault
 from aurora_batch.schema.blocks import Block, Unreadable, count_unknown, empty_block
@@ -68,7 +69,7 @@ _MISFIT = re.compile(r"(?:Expected `(.+?)`, got `(.+?)`|Number out of range).*? 
 
 
 def read_json(
-    payloads: Sequence[bytes | None], index: np.ndarray, unknown: Counter[str]
+    payloads: Sequence[bytes | None], index: NDArray[np.int64], unknown: Counter[str]
 ) -> tuple[Block, list[Rejection]]:
     """Return the payloads that are requests by their form, and the rejections of the others.
 
@@ -106,7 +107,7 @@ def _weights(said: list[WireWeights | None]) -> pa.Array:
 
 
 def _decoded(
-    payloads: Sequence[bytes | None], index: np.ndarray, unknown: Counter[str]
+    payloads: Sequence[bytes | None], index: NDArray[np.int64], unknown: Counter[str]
 ) -> tuple[list[Any], list[Rejection]]:
     """Return a struct a payload, None where it is rejected."""
     wires: list[Any] = []

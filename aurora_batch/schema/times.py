@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from aurora_batch.model import Fault
 from aurora_batch.schema.fields import TIME_FROM, TIME_TO, TIME_TO_S, shown
@@ -86,7 +87,7 @@ def from_timestamps(times: pa.Array) -> tuple[pa.Array, Faults]:
     return ticks.view(pa.timestamp("us")).view(TIMESTAMP), faults
 
 
-def carried(times: pa.Array, records_us: np.ndarray | None) -> pa.Array:
+def carried(times: pa.Array, records_us: NDArray[np.int64] | None) -> pa.Array:
     """Return the times without nulls: the record's, else the row before's, else the epoch."""
     if not times.null_count:
         return times
