@@ -27,6 +27,7 @@ spans five months), and a silence longer than a window is cut to one.
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -268,6 +269,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _positive(option: str, value: float) -> float:
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise UsageError(f"{option} is {value:g}; expected a number above 0")
     return value

@@ -11,6 +11,7 @@ import pytest
 from aurora_batch import schema
 from aurora_batch.errors import LogError
 from aurora_batch.fleet import default_fleet
+from pipelines.cli import main
 from pipelines.traces import TRACES, azure_llm, openb, request_log
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -146,3 +147,24 @@ def test_imported_requests_have_a_choice(name: str) -> None:
 
     assert min(choices) >= 1
     assert np.mean(np.array(choices) > 1) > 0.5
+
+
+def test_import_writes_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`aurora import` from outside: a log that `aurora replay` can read, and a line about it."""
+    (tmp_path / "trace.csv").write_text(OPENB)
+    trace, log = str(tmp_path / "trace.csv"), str(tmp_path / "log.ndjson")
+    assert main(["import", "openb", trace, "--out", log]) == 0
+    assert capsys.readouterr().out == f"3 requests from 3 rows of openb in {log}\n"
+    assert main(["replay", log, "--out", str(tmp_path / "d.csv"), "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("option", ["--load=0", "--load=nan", "--speedup=-1", "--load=inf"])
+def test_import_refuses_senseless_numbers(
+    tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, exit code 2, and no log."""
+    (tmp_path / "trace.csv").write_text(OPENB)
+    trace, log = str(tmp_path / "trace.csv"), tmp_path / "log.ndjson"
+    assert main(["import", "openb", trace, "--out", str(log), option]) == 2
+    assert "expected a number above 0" in capsys.readouterr().err
+    assert not log.exists()
