@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test test-kafka kafka check bench format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -29,6 +29,13 @@ check: $(STAMP) ## lint, format, types, layers
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy --strict" && $(BIN)/mypy
 	@echo "==> import-linter" && $(BIN)/lint-imports
+
+kafka: $(STAMP) ## a real Kafka broker in the foreground, at localhost:9092
+	@$(BIN)/python -m tests.broker
+
+test-kafka: $(STAMP) ## the tests that need a real broker (a JDK and Maven)
+	@echo "==> running the tests against a real Kafka broker"
+	@$(BIN)/python -m pytest -m kafka
 
 bench: $(STAMP) ## benchmarks: time and quality, with ratios
 	@$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only

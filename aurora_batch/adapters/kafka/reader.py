@@ -62,6 +62,16 @@ class Reader:
             polled = await self._consumer.getmany(timeout_ms=round(timeout_s * 1000))
         return _merged([[_record(r) for r in part] for part in polled.values()])
 
+    async def rest(self) -> list[Record]:
+        """Return everything from here to what is the end now, partition by partition."""
+        records: list[Record] = []
+        async with self._bounded("reading to the end"):
+            ends = await self._consumer.end_offsets(self._assigned)
+            for tp, end in ends.items():
+                start = await self._consumer.position(tp)
+                records += map(_record, await self._between(tp, start, end))
+        return records
+
     async def last_value(self, key: bytes, partition: int) -> bytes | None:
         """Return the newest value under `key` in a partition, None where there is none.
 

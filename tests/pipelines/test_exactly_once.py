@@ -1,0 +1,185 @@
+"""Exactly once, against a real broker: crashes, zombies, and what is missing."""
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aurora_batch.adapters.kafka import Fenced, create_topics
+from aurora_batch.adapters.kafka.topics import COMPACTED
+from aurora_batch.errors import BrokerError
+from aurora_batch.settings import Settings
+from tests.broker import Broker
+from tests.streaming import (
+    cluster_of,
+    decisions_of,
+    drained,
+    records_of,
+    request,
+    run,
+    send,
+    settings_for,
+    stream_process,
+    until,
+    worker_for,
+)
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+
+async def prepared(broker: Broker, prefix: str, **options: Any) -> Settings:
+    """Settings whose topics, of a test's own, exist."""
+    settings = settings_for(broker.bootstrap, prefix=prefix, transactional="auto", **options)
+    topics = settings.kafka.topics
+    wanted = {getattr(topics, f): {} for f in topics.__struct_fields__}
+    await create_topics(cluster_of(settings), {**wanted, topics.ledger: COMPACTED}, 4, 1)
+    return settings
+
+
+async def check_once(settings: Settings, count: int) -> None:
+    """Every request of `count` has one committed decision; no pool is over in any window."""
+    decisions = await decisions_of(settings)
+    assert Counter(d["request_id"] for d in decisions) == {f"r{i}": 1 for i in range(count)}
+    spent: dict[tuple[str, str], float] = defaultdict(float)
+    for d in decisions:
+        if d["provider"]:
+            spent[d["window"], d["provider"]] += d["cost_usd"] / d["price_usd_per_hour"]
+    for (_, provider), hours in spent.items():
+        capacity = settings.providers[provider].capacity_gpu_hours_per_step
+        assert isinstance(capacity, float | int)
+        assert hours <= capacity * (1 + 1e-9)
+
+
+def test_one_transaction_a_batch(kafka_broker: Broker) -> None:
+    """Decisions, dead letters, ledger and offsets are committed together, each request once."""
+
+    async def go() -> None:
+        settings = await prepared(kafka_broker, "whole")
+        bad = [request(5000 + i, gpu_hours=-1) for i in range(20)]
+        await send(settings, [*map(request, range(2000)), *bad])
+
+        worker = await drained(settings)
+        again = await drained(settings)
+
+        await check_once(settings, 2000)
+        assert (worker.account.decided, worker.account.dead) == (2000, 20)
+        assert again.account.consumed == 0
+        assert len(await records_of(settings, settings.kafka.topics.dead_letters)) == 20
+        ledger = await records_of(settings, settings.kafka.topics.ledger)
+        assert {r.key for r in ledger} == {b"aurora-aurora-whole.requests-shard-0-of-1"}
+
+    run(go())
+
+
+def test_kills_in_mid_run_lose_and_double_nothing(kafka_broker: Broker, tmp_path: Path) -> None:
+    """SIGKILL at five random moments: every request once, no pool over, to a live reader too."""
+    count, rng = 20_000, random.Random(3)
+
+    async def go() -> None:
+        settings = await prepared(kafka_broker, "kills", batch=100)
+        # Scarce: 220 + 180 + ... GPU-hours of each window are asked for twice over.
+        asked = (request(i, gpu_hours=0.1 + i % 5 / 10) for i in range(count))
+        await send(settings, asked)
+        for _ in range(5):
+            async with stream_process(settings, tmp_path) as process:
+                await process.line_with("begins at")
+                await asyncio.sleep(rng.uniform(0.05, 0.6))
+                await process.kill()
+                seen = [d["request_id"] for d in await decisions_of(settings)]
+                assert len(seen) == len(set(seen))
+        assert len(seen) < count, "the kills came too late to prove anything"
+        async with stream_process(settings, tmp_path, "--until-end") as process:
+            assert await process.ended() == 0, process.output
+
+        await check_once(settings, count)
+
+    asyncio.run(asyncio.wait_for(go(), 200))
+
+
+def test_a_second_worker_of_a_shard_fences_the_first(kafka_broker: Broker) -> None:
+    """The first one stops with a line that says why; nothing is decided twice."""
+
+    async def go() -> None:
+        settings = await prepared(kafka_broker, "fence")
+        await send(settings, map(request, range(100)))
+        first = worker_for(settings)
+        running = asyncio.create_task(first.run(asyncio.Event()))
+
+        async def decided() -> bool:
+            return first.account.decided == 100
+
+        await until(decided)
+        second = worker_for(settings)
+        stop = asyncio.Event()
+        successor = asyncio.create_task(second.run(stop))
+
+        async def ready() -> bool:
+            return second.ready
+
+        await until(ready)
+        await send(settings, map(request, range(100, 200)))
+        with pytest.raises(Fenced, match="another worker has taken this shard over"):
+            await running
+        await until(lambda: _decided(second, 100))
+        stop.set()
+        await successor
+
+        await check_once(settings, 200)
+
+    run(go())
+
+
+async def _decided(worker: Any, count: int) -> bool:
+    return bool(worker.account.decided == count)
+
+
+def test_a_missing_topic_is_one_line(kafka_broker: Broker) -> None:
+    """Where a topic is missing, the worker says which and how to create it."""
+    settings = settings_for(kafka_broker.bootstrap, prefix="missing", transactional="auto")
+    with pytest.raises(BrokerError, match=r"topic missing\.requests does not exist at .*create it"):
+        run(drained(settings))
+
+
+def test_topics_are_created_once(kafka_broker: Broker) -> None:
+    """Creating them again says that they exist; too many copies is one line."""
+
+    async def go() -> None:
+        settings = await prepared(kafka_broker, "made")
+        cluster = cluster_of(settings)
+        again = await create_topics(cluster, {"made.requests": {}, "made.new": {}}, 2, 1)
+        assert {c.topic: c.existed for c in again} == {"made.requests": True, "made.new": False}
+        with pytest.raises(BrokerError, match=r"topic made\.copies cannot be created"):
+            await create_topics(cluster, {"made.copies": {}}, 1, 3)
+
+    run(go())
+
+
+def test_it_survives_the_broker(tmp_path: Path, kafka_broker: Broker) -> None:
+    """A broker killed and started again: the worker begins again by itself, each request once."""
+
+    async def go(broker: Broker) -> None:
+        settings = await prepared(broker, "crash", batch=50)
+        await send(settings, map(request, range(5000)))
+        worker = worker_for(settings)
+        stop = asyncio.Event()
+        running = asyncio.create_task(worker.run(stop))
+
+        async def begun() -> bool:
+            return worker.account.decided > 500
+
+        await until(begun)
+        await asyncio.to_thread(broker.kill)
+        await asyncio.to_thread(broker.start)
+        await until(lambda: _decided(worker, 5000))
+        stop.set()
+        await running
+        assert worker.account.in_flight == 0
+        await check_once(settings, 5000)
+
+    # Of its own: the session's broker is not to die under other tests.
+    assert kafka_broker.bootstrap
+    with Broker(tmp_path / "broker") as broker:
+        asyncio.run(asyncio.wait_for(go(broker), 120))

@@ -1,0 +1,182 @@
+"""A stream in a test: settings for a broker, requests in, decisions out, a worker process."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aurora_batch.adapters.kafka import Cluster, Reader, Sink
+from aurora_batch.fleet import fleet_from_settings
+from aurora_batch.replies import Message
+from aurora_batch.schema import Record
+from aurora_batch.settings import BatchSettings, KafkaSettings, RouterSettings, Settings, Topics
+from aurora_batch.settings_types import to_plain
+from pipelines.fleets import Fleets
+from pipelines.shards import WHOLE, Shard
+from pipelines.tail import decisions_in
+from pipelines.worker import Observer, Worker
+
+T = TypeVar("T")
+DEADLINE_S = 60.0
+NOON = "2026-01-01T12:00:00Z"
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run within the deadline of a test."""
+    return asyncio.run(asyncio.wait_for(coroutine, DEADLINE_S))
+
+
+def settings_for(
+    bootstrap: str, *, prefix: str = "aurora", batch: int = 200, **kafka: Any
+) -> Settings:
+    """Return settings for a broker; batches are small, topics begin with `prefix`."""
+    names = {
+        "requests": "requests",
+        "decisions": "decisions",
+        "dead_letters": "requests.dlq",
+        "outcomes": "outcomes",
+        "ledger": "ledger",
+    }
+    topics = Topics(**{field: f"{prefix}.{name}" for field, name in names.items()})
+    kafka = {"transactional": "off", "request_timeout_ms": 5000, **kafka}
+    return Settings(
+        router=RouterSettings(batch=BatchSettings(max_requests=batch)),
+        kafka=KafkaSettings(bootstrap=bootstrap, topics=topics, **kafka),
+        tenants={},
+    )
+
+
+def cluster_of(settings: Settings) -> Cluster:
+    """Return the cluster of settings, without credentials."""
+    return Cluster.of(settings.kafka, {})
+
+
+def worker_for(
+    settings: Settings, *, shard: Shard = WHOLE, observers: Sequence[Observer] = ()
+) -> Worker:
+    """Return a worker with the fleet of the settings."""
+    fleets = Fleets(fleet_from_settings(shard.share(settings).providers))
+    return Worker(cluster_of(settings), settings, fleets, shard=shard, observers=observers)
+
+
+def request(number: int, **said: Any) -> Message:
+    """Return an ordinary request as a message, keyed by GPU type."""
+    gpu = said.get("gpu_type", ("a100", "h100", "4090")[number % 3])
+    body = {
+        "request_id": f"r{number}",
+        "workload_type": "general",
+        "gpu_type": gpu,
+        "gpu_hours": 0.01,
+        "requested_at": NOON,
+        **said,
+    }
+    return Message(json.dumps(body).encode(), gpu.encode())
+
+
+async def send(settings: Settings, messages: Iterable[Message]) -> None:
+    """Send messages to the topic of requests, and wait until the broker has them."""
+    cluster, topic = cluster_of(settings), settings.kafka.topics.requests
+    sink = Sink(cluster, await cluster.partitions([topic]))
+    await sink.open()
+    await sink.send(sink.stage({topic: messages}))
+    await sink.close()
+
+
+async def records_of(settings: Settings, topic: str) -> list[Record]:
+    """Return all committed records of a topic."""
+    async with Reader(cluster_of(settings), topic, from_start=True) as reader:
+        return await reader.rest()
+
+
+async def decisions_of(settings: Settings) -> list[dict[str, Any]]:
+    """Return all committed decisions."""
+    return decisions_in(await records_of(settings, settings.kafka.topics.decisions))
+
+
+async def drained(settings: Settings, **options: Any) -> Worker:
+    """Run a worker to the end of what is there."""
+    worker = worker_for(settings, **options)
+    await worker.run(asyncio.Event(), until_end=True)
+    return worker
+
+
+async def until(condition: Any, every_s: float = 0.05) -> None:
+    """Wait until an async condition holds; the test's deadline bounds it."""
+    # What is waited for happens in another process or on the broker, which sets no event here.
+    while not await condition():  # noqa: ASYNC110
+        await asyncio.sleep(every_s)
+
+
+class StreamProcess:
+    """`aurora stream` as a process, with the given settings."""
+
+    def __init__(self, settings: Settings, folder: Path, *arguments: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        plain = to_plain(settings)
+        for name, sections in (
+            ("router", ("router", "replay", "kafka")),
+            ("providers", ("providers",)),
+            ("workloads", ("tenants", "workloads")),
+        ):
+            chosen = {section: plain[section] for section in sections}
+            (folder / f"{name}.json").write_text(json.dumps(chosen))
+        self.providers = folder / "providers.json"
+        command = [sys.executable, "-m", "pipelines.cli", "stream", "--config", str(folder)]
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("AURORA_")}
+        self._process = subprocess.Popen(
+            [*command, *arguments],
+            cwd=Path(__file__).parents[1],
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self.output = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    async def line_with(self, text: str) -> str:
+        """Return the first line from here that contains a text."""
+        assert self._process.stdout is not None
+        while line := await asyncio.to_thread(self._process.stdout.readline):
+            self.output += line.decode()
+            if text in line.decode():
+                return line.decode()
+        raise AssertionError(f"ended without saying {text!r}:\n{self.output}")
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Return the exit code, once it has ended; `output` is complete then."""
+        rest, _ = await asyncio.to_thread(self._process.communicate)
+        self.output += rest.decode()
+        return self._process.returncode
+
+    async def kill(self) -> None:
+        """End it as a power cut would."""
+        with contextlib.suppress(ProcessLookupError):
+            self.signal(signal.SIGKILL)
+        await self.ended()
+
+
+@contextlib.asynccontextmanager
+async def stream_process(
+    settings: Settings, folder: Path, *arguments: str
+) -> AsyncIterator[StreamProcess]:
+    """Run `aurora stream`; whatever happens, it has ended afterwards."""
+    process = StreamProcess(settings, folder, *arguments)
+    try:
+        yield process
+    finally:
+        if process.running:
+            await process.kill()
