@@ -7,7 +7,8 @@ Prices say which moves can matter: what a combination gains is at most the worth
 
 On its own that ends where every resource is packed well by itself. Chains go on from there: a move
 that frees room elsewhere is credited most of that room's price, then the room is packed in turn,
-and so on; what the whole chain does not earn back is undone. Nothing here is random.
+and so on; what the whole chain does not earn back is undone. `shake` is for small problems: random
+pairs are forced in, what they touched is packed again, and a small loss may stand for a while.
 """
 
 from typing import NamedTuple
@@ -400,3 +401,119 @@ def improve(
         visited += work
         at += 1
     return at, gained, visited
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _draw(state: NDArray[np.uint64], size: int) -> int:
+    """Return a number in 0..size-1 and step the generator (xorshift64*, Vigna 2016)."""
+    x = state[0]
+    x ^= x >> np.uint64(12)
+    x ^= x << np.uint64(25)
+    x ^= x >> np.uint64(27)
+    state[0] = x
+    return int((x * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(33)) % size
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _note(log: Log, i: int, before: int) -> None:
+    log.request[log.size[0]], log.before[log.size[0]] = i, before
+    log.size[0] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _force(rows: Rows, plan: Plan, i: int, e: int, state: NDArray[np.uint64], log: Log) -> float:
+    """Give request i pair e, refusing others at random until it fits; return the value gained."""
+    n, j = plan.choice.size, rows.pool[e]
+    owner = rows.tenant[i] if rows.tenant.size else -1
+    _note(log, i, plan.choice[i])
+    gained = move(rows, plan, i, e)
+    first = _draw(state, n)
+    for step in range(n):
+        tight = plan.left[j] < 0.0
+        broke = owner >= 0 and plan.purse[owner] < 0.0
+        if (not tight and not broke) or log.size[0] == log.request.size:
+            break
+        x = first + step - (n if first + step >= n else 0)
+        now = plan.choice[x]
+        if x == i or now < 0:
+            continue
+        if (tight and rows.pool[now] == j) or (broke and rows.tenant[x] == owner):
+            _note(log, x, now)
+            gained += move(rows, plan, x, -1)
+    return gained
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def shake(
+    rows: Rows, resources: Resources, plan: Plan, best: I32, behind: float, kicks: int, drop: float,
+    limit: int, state: NDArray[np.uint64], scratch: Scratch,
+) -> tuple[float, float, int]:  # fmt: skip
+    """Force random pairs into the assignment and pack what they touched, again and again.
+
+    Parameters
+    ----------
+    best
+        Best choice so far, (n,). **Modified in place.**
+    behind
+        Value of `plan` less that of `best`, <= 0.
+    kicks
+        Pairs forced at a time, at most.
+    drop
+        Value that a try may lose and still be gone on from.
+    limit
+        Work after which no other try is made.
+    state
+        Of the random numbers, (1,), not 0. **Modified in place.**
+
+    Returns
+    -------
+    tuple
+        How much more `best` is worth, how far `plan` is behind it, and work. `plan` is
+        **modified in place**.
+    """
+    n, k = plan.choice.size, plan.left.size
+    log = scratch.log
+    risen, work = 0.0, 0
+    while work < limit:
+        log.size[0] = 0
+        gained = 0.0
+        for _ in range(1 + _draw(state, kicks)):
+            i = _draw(state, n)
+            width = rows.start[i + 1] - rows.start[i]
+            work += 1
+            if width > 0:
+                e = rows.start[i] + _draw(state, width)
+                if e != plan.choice[i]:
+                    gained += _force(rows, plan, i, e, state, log)
+        at = 0
+        for turn in range(3):
+            scratch.queued[:] = False
+            length = 0
+            for x in range(at, log.size[0]):
+                i = log.request[x]
+                for e in (log.before[x], plan.choice[i]):
+                    if e >= 0 and not scratch.queued[rows.pool[e]]:
+                        scratch.queue[length], scratch.queued[rows.pool[e]] = rows.pool[e], True
+                        length += 1
+                owner = rows.tenant[i] if rows.tenant.size else -1
+                if owner >= 0 and not scratch.queued[k + owner]:
+                    scratch.queue[length], scratch.queued[k + owner] = k + owner, True
+                    length += 1
+            at = log.size[0]
+            for x in range(length):
+                credit = 0.9 if turn == 0 else 0.0
+                if log.size[0] + CORE > log.request.size:
+                    break
+                more, visited = _pack(rows, resources, plan, scratch.queue[x], credit, scratch)
+                gained += more
+                work += visited
+        if behind + gained < -drop:
+            for x in range(log.size[0] - 1, -1, -1):
+                move(rows, plan, log.request[x], log.before[x])
+            continue
+        behind += gained
+        if behind > 1e-9:
+            risen += behind
+            behind = 0.0
+            best[:] = plan.choice
+    return risen, behind, work

@@ -1,133 +1,33 @@
-"""Prices first, then a feasible assignment guided by them."""
-
-from dataclasses import dataclass
-from functools import cached_property
+"""Prices first, then a feasible assignment guided by them, then improvement."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aurora_batch.allocation.meter import Meter
-from aurora_batch.allocation.result import Prices
-from kernels import prices as kernel
+from aurora_batch.allocation.pricing import Market, Quotes
+from kernels import improve as kernel
 from kernels import repair
-from kernels.improve import Resources, new_scratch
-from kernels.improve import improve as kernel_improve
-from kernels.prices import Leaders, Tenants
+from kernels.improve import Resources
 from kernels.repair import Plan
-from kernels.rows import Columns, Rows, Supply, by_pool
 
 F64 = NDArray[np.float64]
 
-# Sweeps over all prices at most, and the share by which two of them must lower the bound to go on.
-SWEEPS = 100
-SETTLED = 2e-5
-# How far a price moves, as a multiple of the way to its own minimum. Found best on markets of 7 to
-# 64 pools: 1.0 needs three times as many sweeps and can stall, 1.8 does not settle.
-RELAX = 1.5
-# Cold prices come from a sample first: every eighth request, down to about this many.
-SAMPLE_STRIDE = 8
-SAMPLE_REQUESTS = 800
-SAMPLE_SWEEPS = 12
-
-# Rounds of improvement: credit for freed room, and resources in a chain. They are gone through in
-# turn for as long as one of them still gains.
+# Rounds of improvement: credit for freed room, and resources in a chain.
 ROUNDS = ((0.0, 1), (0.9, 4), (0.95, 8), (0.8, 3), (1.0, 5), (0.6, 3))
 DEPTH = 8
+# Once they are through, prices are disturbed (lognormal), so that other moves come close.
+NOISE = (0.02, 0.1, 0.3, 0.05, 0.2)
+PATIENCE = 12  # rounds without gain
 LEAST_GAIN = 1e-9  # of the bound, per round and per chain
 CHUNK = 200_000  # pairs visited between two looks at the clock, about 2 ms
 
-
-@dataclass(frozen=True)
-class Market:
-    """Usable pairs and what is for sale."""
-
-    rows: Rows
-    supply: Supply
-
-    @cached_property
-    def columns(self) -> Columns:
-        """The pairs by pool."""
-        return by_pool(self.rows, self.supply.capacity.size)
-
-    @cached_property
-    def tenants(self) -> Tenants:
-        """The requests by tenant."""
-        return kernel.by_tenant(self.rows.tenant, self.supply.budget.size)
-
-    def priceable(self, prices: Prices) -> Prices:
-        """Copy of the prices, 0 where supply is infinite or no pair draws on it."""
-        pools = (np.diff(self.columns.start) > 0) & np.isfinite(self.supply.capacity)
-        budgets = np.isfinite(self.supply.budget)
-        if self.rows.tenant.size:
-            owner = self.rows.tenant[np.diff(self.rows.start) > 0]
-            budgets &= np.bincount(owner[owner >= 0], minlength=budgets.size) > 0
-        return Prices(np.where(pools, prices.pool, 0.0), np.where(budgets, prices.budget, 0.0))
-
-    def sample(self, stride: int) -> "Market":
-        """Every `stride`-th request, with its share of the supply."""
-        supply = Supply(self.supply.capacity / stride, self.supply.budget / stride)
-        return Market(kernel.sample(self.rows, stride), supply)
-
-
-@dataclass(frozen=True)
-class Quotes:
-    """Prices of a market and what they prove."""
-
-    prices: Prices
-    net: F64  # (p,) value - budget price x cost
-    leaders: Leaders
-    bound: float
-
-
-def quote(market: Market, prices: Prices) -> Quotes:
-    """Evaluate the dual function at these prices."""
-    rows, supply = market.rows, market.supply
-    n = rows.start.size - 1
-    net = kernel.charge(rows, prices.budget)
-    leaders = Leaders(np.empty((n, 2)), np.empty((n, 2), np.int32))
-    kernel.lead(rows, net, prices.pool, leaders)
-    bound = kernel.dual_value(supply, prices.pool, prices.budget, leaders)
-    return Quotes(prices, net, leaders, bound)
-
-
-def find_prices(market: Market, warm: Prices | None, meter: Meter, sweeps: int = SWEEPS) -> Quotes:
-    """Lower the dual function from `warm`, or else from the prices of a sample."""
-    n = market.rows.start.size - 1
-    if warm is None:
-        warm = Prices(np.zeros_like(market.supply.capacity), np.zeros_like(market.supply.budget))
-        if n >= SAMPLE_STRIDE * SAMPLE_REQUESTS and not meter.spent():
-            sample = market.sample(SAMPLE_STRIDE)
-            warm = find_prices(sample, None, meter, SAMPLE_SWEEPS).prices
-    quotes = quote(market, market.priceable(warm))
-    meter.used += market.rows.pool.size
-    prices, best = quotes.prices, Prices(quotes.prices.pool.copy(), quotes.prices.budget.copy())
-    reach = np.full(prices.pool.size, np.inf)
-    bounds = [quotes.bound]
-    for _ in range(sweeps):
-        if meter.spent() or (
-            len(bounds) > 2 and bounds[-3] - min(bounds[-2:]) < SETTLED * min(bounds)
-        ):
-            break
-        meter.used += _sweep(market, quotes, reach)
-        bound = kernel.dual_value(market.supply, prices.pool, prices.budget, quotes.leaders)
-        if bound < min(bounds):
-            best.pool[:], best.budget[:] = prices
-        bounds.append(bound)
-    if bounds[-1] == min(bounds):
-        return Quotes(prices, quotes.net, quotes.leaders, bounds[-1])
-    return quote(market, best)
-
-
-def _sweep(market: Market, quotes: Quotes, reach: F64) -> int:
-    rows, supply, prices = market.rows, market.supply, quotes.prices
-    visited = kernel.sweep_pools(
-        rows, market.columns, quotes.net, supply.capacity, prices.pool, reach, RELAX, quotes.leaders
-    )
-    if rows.tenant.size:
-        visited += kernel.sweep_budgets(
-            rows, market.tenants, quotes.net, supply, prices.pool, prices.budget, quotes.leaders
-        )
-    return visited
+# Random tries are for small markets: pairs forced at a time, share of the gap that a try may lose,
+# and work without gain after which to give up.
+SHAKEN_PAIRS = 20_000
+KICKS = 2
+DROP = 0.2
+SHAKE_CHAIN = 64
+SHAKE_PATIENCE = 4_000_000
 
 
 def plan_at(market: Market, quotes: Quotes, meter: Meter) -> Plan:
@@ -139,22 +39,23 @@ def plan_at(market: Market, quotes: Quotes, meter: Meter) -> Plan:
     return plan
 
 
-def improve(market: Market, quotes: Quotes, plan: Plan, meter: Meter) -> None:
+def improve(market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int) -> None:
     """Improve `plan` in place until no round gains, or the target, work or time is reached."""
-    rows = market.rows
-    prices = np.concatenate([quotes.prices.pool, quotes.prices.budget])
-    resources = Resources(market.columns, market.tenants, prices)
-    scratch = new_scratch(resources, DEPTH)
+    rows, random = market.rows, np.random.default_rng(seed)
+    prices = np.concatenate(quotes.prices)
+    scratch = kernel.new_scratch(Resources(market.columns, market.tenants, prices), DEPTH)
     least = LEAST_GAIN * quotes.bound
     value, idle, turn = repair.worth(rows, plan), 0, 0
-    while idle < len(ROUNDS) and not meter.done(value, quotes.bound):
+    while idle < PATIENCE and not meter.done(value, quotes.bound):
         credit, depth = ROUNDS[turn % len(ROUNDS)]
-        left = np.concatenate([plan.left, plan.purse])
-        room = np.multiply(prices, left, out=np.zeros_like(left), where=prices > 0)
-        order, at, before = np.argsort(-room, kind="stable"), 0, value
+        seen = prices
+        if turn >= len(ROUNDS):
+            seen = prices * random.lognormal(0.0, NOISE[turn % len(NOISE)], prices.size)
+        resources = Resources(market.columns, market.tenants, seen)
+        order, at, before = _most_idle_first(prices, plan), 0, value
         while at < order.size and not meter.done(value, quotes.bound):
             limit = min(CHUNK, meter.left)
-            at, gained, visited = kernel_improve(
+            at, gained, visited = kernel.improve(
                 rows, resources, plan, order, at, credit, depth, least, limit, scratch
             )
             value += gained
@@ -162,6 +63,34 @@ def improve(market: Market, quotes: Quotes, plan: Plan, meter: Meter) -> None:
         idle = 0 if value - before > least else idle + 1
         turn += 1
     meter.used += repair.fill(rows, quotes.prices.pool, plan)
+
+
+def _most_idle_first(prices: F64, plan: Plan) -> NDArray[np.int64]:
+    """Resources by what their unused part is worth."""
+    left = np.concatenate([plan.left, plan.purse])
+    room = np.multiply(prices, left, out=np.zeros_like(left), where=prices > 0)
+    return np.argsort(-room, kind="stable")
+
+
+def shake(
+    market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int, patience: int
+) -> Plan:
+    """Return the best plan of random tries, until `patience` work brought no gain."""
+    rows = market.rows
+    resources = Resources(market.columns, market.tenants, np.concatenate(quotes.prices))
+    scratch = kernel.new_scratch(resources, SHAKE_CHAIN)
+    state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
+    best, behind, value = plan.choice.copy(), 0.0, repair.worth(rows, plan)
+    idle = 0
+    while idle < patience and not meter.done(value, quotes.bound):
+        risen, behind, work = kernel.shake(
+            rows, resources, plan, best, behind, KICKS, DROP * (quotes.bound - value),
+            min(CHUNK, meter.left), state, scratch,
+        )  # fmt: skip
+        meter.used += work
+        value += risen
+        idle = 0 if risen > 0 else idle + work
+    return plan_of(market, best, quotes)
 
 
 def plan_of(market: Market, choice: NDArray[np.int32], quotes: Quotes) -> Plan:

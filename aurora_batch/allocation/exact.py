@@ -3,6 +3,13 @@
 SciPy minimises; this is the one module that flips signs.
 """
 
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +23,11 @@ from kernels.rows import Rows, Supply
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 
+WHOLE = 1000.0  # HiGHS forgives 1e-6, whatever the scale: 1e-9 of a supply of so many units
 MAX_CELLS = 4_000_000  # of the matrix for `linear_sum_assignment`: 32 MB
+
+
+_SILENCE = Lock()  # one at a time may point stdout elsewhere
 
 
 class Found(NamedTuple):
@@ -87,13 +98,14 @@ def _by_branching(
 ) -> Found:
     matrix, limits, _ = _constraints(rows, supply)
     options: Any = {"mip_rel_gap": 0.0, "node_limit": node_limit, "time_limit": time_limit}
-    solved = milp(
-        -rows.value,
-        constraints=LinearConstraint(matrix, -np.inf, limits),
-        bounds=Bounds(0, 1),
-        integrality=np.ones(rows.pool.size, np.int64),
-        options=options,
-    )
+    with _silent():
+        solved = milp(
+            -rows.value,
+            constraints=LinearConstraint(matrix, -np.inf, limits),
+            bounds=Bounds(0, 1),
+            integrality=np.ones(rows.pool.size, np.int64),
+            options=options,
+        )
     n = rows.start.size - 1
     choice = np.full(n, -1, np.int32)
     if solved.x is None:
@@ -104,11 +116,31 @@ def _by_branching(
     return Found(choice, proven=solved.status == 0, nodes=int(solved.mip_node_count or 0))
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Drop what HiGHS prints to the process's stdout, debug lines that no option turns off.
+
+    It prints through C's buffer, which is flushed while the descriptor points elsewhere.
+    """
+    flush = ctypes.CDLL(None).fflush
+    with _SILENCE, Path(os.devnull).open("wb") as nowhere:
+        sys.stdout.flush()
+        flush(None)
+        kept = os.dup(1)
+        try:
+            os.dup2(nowhere.fileno(), 1)
+            yield
+        finally:
+            flush(None)
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
 def _constraints(rows: Rows, supply: Supply) -> tuple[Any, F64, F64]:
-    """Constraints on the pairs: one pair a request, then pools and budgets as shares of a whole.
+    """Constraints on the pairs: one pair a request, then pools and budgets of WHOLE units each.
 
     Returns the matrix, its limits, and the units of every possible row, (n + k + t,), infinite
-    where there is no limit and hence no row. Shares, because HiGHS' tolerance of 1e-6 is absolute.
+    where there is no limit and hence no row.
     """
     n, p, k = rows.start.size - 1, rows.pool.size, supply.capacity.size
     position = np.arange(p)
@@ -122,9 +154,10 @@ def _constraints(rows: Rows, supply: Supply) -> tuple[Any, F64, F64]:
         column.append(position[mine])
         use.append(rows.cost[mine])
     units = np.concatenate([np.ones(n), supply.capacity, supply.budget])
+    units[n:] /= WHOLE
     units[units == 0] = 1.0  # no usable pair draws on it
     at = np.concatenate(row)
     share = np.concatenate(use) / units[at]
     matrix = sparse.csr_matrix((share, (at, np.concatenate(column))), shape=(units.size, p))
     limited = np.isfinite(units)
-    return matrix[limited], np.ones(int(limited.sum())), units
+    return matrix[limited], np.where(np.arange(units.size) < n, 1.0, WHOLE)[limited], units

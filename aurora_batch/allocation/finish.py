@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurora_batch.allocation import dual, exact
-from aurora_batch.allocation.dual import Market, Quotes
 from aurora_batch.allocation.meter import Meter
+from aurora_batch.allocation.pricing import Market, Quotes
 from kernels import repair
 from kernels.repair import Plan
 from kernels.rows import Rows, Supply
@@ -25,6 +25,11 @@ MAX_PAIRS = 6_000
 START_WORK = 500_000
 NODE_WORK = 40
 NODES = 5_000
+# Parts of the gap that a pair may lose, one search each, and of the time left to search it.
+SHARES = (0.15, 0.4, 1.0)
+TIME_SHARE = {0.15: 0.3, 0.4: 0.4, 1.0: 0.8}
+SAFETY_S = 0.005  # a search looks at the clock now and then only
+UNLIMITED_NODES = 1 << 30
 
 
 class Core(NamedTuple):
@@ -37,28 +42,40 @@ class Core(NamedTuple):
 
 
 def finish(market: Market, quotes: Quotes, plan: Plan, meter: Meter) -> tuple[Plan, bool]:
-    """Return the best plan found, and whether nothing better exists."""
+    """Return the best plan found, and whether nothing better exists.
+
+    Searches among the pairs nearest to a tie first: what that gains leaves fewer for the proof.
+    """
+    for share in SHARES:
+        plan, proven = _search(market, quotes, plan, share, meter)
+        if proven and share == 1.0:
+            return plan, True
+        if meter.done(repair.worth(market.rows, plan), quotes.bound):
+            break
+    return plan, False
+
+
+def _search(
+    market: Market, quotes: Quotes, plan: Plan, share: float, meter: Meter
+) -> tuple[Plan, bool]:
+    """Search the pairs that lose at most `share` of the gap."""
     value = repair.worth(market.rows, plan)
-    core = _core(market, quotes, quotes.bound - value)
+    core = _core(market, quotes, share * (quotes.bound - value))
     pairs = core.rows.pool.size
-    if pairs > MAX_PAIRS:
+    nodes = int(min((meter.left - START_WORK) // (NODE_WORK * max(pairs, 1)), NODES))
+    seconds = meter.seconds_left()
+    if seconds is not None:
+        nodes, seconds = UNLIMITED_NODES, seconds * TIME_SHARE[share] - SAFETY_S
+    if pairs > MAX_PAIRS or nodes < 1 or (seconds is not None and seconds <= 0):
         return plan, False
-    node_work = NODE_WORK * max(pairs, 1)
-    nodes = min((meter.left - START_WORK) // node_work, NODES)
-    if nodes < 1:
-        return plan, False
-    time_limit = meter.seconds_left()
-    if time_limit is not None and time_limit <= 0:
-        return plan, False
-    found = exact.best_choice(core.rows, core.supply, int(nodes), time_limit)
-    meter.used += START_WORK + node_work * found.nodes
+    found = exact.best_choice(core.rows, core.supply, nodes, seconds)
+    meter.used += START_WORK + NODE_WORK * pairs * found.nodes
     choice = core.decided.copy()
     served = found.choice >= 0
     choice[core.request[served]] = core.rows.pair[found.choice[served]]
-    better = dual.plan_of(market, choice, quotes)
-    if repair.worth(market.rows, better) < value:
-        better = plan
-    return better, found.proven
+    other = dual.plan_of(market, choice, quotes)
+    better = repair.worth(market.rows, other) > value
+    return other if better else plan, found.proven
 
 
 def _core(market: Market, quotes: Quotes, slack: float) -> Core:

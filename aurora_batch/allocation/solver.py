@@ -4,12 +4,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from aurora_batch.allocation import dual, exact
+from aurora_batch.allocation import dual, exact, pricing
 from aurora_batch.allocation import validation as expect
-from aurora_batch.allocation.dual import Market, Quotes
 from aurora_batch.allocation.finish import finish
 from aurora_batch.allocation.greedy import greedy_plan
 from aurora_batch.allocation.meter import Meter
+from aurora_batch.allocation.pricing import Market, Quotes
 from aurora_batch.allocation.problem import Problem, SparseProblem
 from aurora_batch.allocation.result import Allocation, Prices, Status, relative_gap
 from kernels import repair
@@ -21,6 +21,7 @@ Method = Literal["auto", "exact", "dual", "greedy"]
 # few sweeps bring the prices close, and the rest goes by.
 LEAST_WORK = 2_000_000
 WORK_PER_PAIR = 80
+UNLIMITED = 1 << 62  # work, where a deadline decides
 LARGE_WORK = 8_000_000
 LARGE_WORK_PER_PAIR = 12
 
@@ -69,42 +70,47 @@ def solve(
     meter = _meter(work, deadline_s, target_gap)
     sparse = problem.sparse()
     if work is None:
-        meter.work = _default_work(sparse.data.size)
+        meter.work = _default_work(sparse.data.size) if deadline_s is None else UNLIMITED
     market = Market(sparse.rows(), sparse.supply)
     warm = None if warm_start is None else _warm(warm_start, sparse)
-    plan, quotes, status = methods[method](market, warm, meter)
+    plan, quotes, status = methods[method](market, warm, meter, int(seed))
     return _allocation(sparse, market, plan, quotes, status, meter)
 
 
 Outcome = tuple[Plan, Quotes, Status | None]
 
 
-def _dual(market: Market, warm: Prices | None, meter: Meter) -> Outcome:
-    quotes = dual.find_prices(market, warm, meter)
+def _dual(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outcome:
+    quotes = pricing.find_prices(market, warm, meter)
     plan = dual.plan_at(market, quotes, meter)
-    dual.improve(market, quotes, plan, meter)
+    dual.improve(market, quotes, plan, meter, seed)
     return plan, quotes, None
 
 
-def _auto(market: Market, warm: Prices | None, meter: Meter) -> Outcome:
-    plan, quotes, _ = _dual(market, warm, meter)
+def _auto(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outcome:
+    plan, quotes, _ = _dual(market, warm, meter, seed)
+    if market.rows.pool.size > dual.SHAKEN_PAIRS:
+        return plan, quotes, None
+    plan = dual.shake(market, quotes, plan, meter, seed, dual.SHAKE_PATIENCE)
     if meter.done(repair.worth(market.rows, plan), quotes.bound):
         return plan, quotes, None
     plan, proven = finish(market, quotes, plan, meter)
-    return plan, quotes, "optimal" if proven else None
+    if proven:
+        return plan, quotes, "optimal"
+    return dual.shake(market, quotes, plan, meter, seed + 1, dual.SHAKE_PATIENCE), quotes, None
 
 
-def _greedy(market: Market, warm: Prices | None, meter: Meter) -> Outcome:
+def _greedy(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outcome:
     plan = greedy_plan(market.rows, market.supply)
     meter.used += market.rows.pool.size
-    return plan, dual.find_prices(market, warm, meter), None
+    return plan, pricing.find_prices(market, warm, meter), None
 
 
-def _exact(market: Market, warm: Prices | None, meter: Meter) -> Outcome:
+def _exact(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outcome:
     """Search to the end, unless a deadline was set."""
     rows, supply = market.rows, market.supply
-    quotes = dual.quote(market, exact.lp_prices(rows, supply))
-    ascent = dual.find_prices(market, quotes.prices, meter)
+    quotes = pricing.quote(market, exact.lp_prices(rows, supply))
+    ascent = pricing.find_prices(market, quotes.prices, meter)
     quotes = min(quotes, ascent, key=lambda q: q.bound)
     found = exact.best_choice(rows, supply, time_limit=meter.seconds_left())
     plan = dual.plan_of(market, found.choice, quotes)

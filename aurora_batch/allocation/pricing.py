@@ -1,0 +1,119 @@
+"""Prices of pools and budgets: a market, what prices prove about it, and how to find good ones."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aurora_batch.allocation.meter import Meter
+from aurora_batch.allocation.result import Prices
+from kernels import prices as kernel
+from kernels.prices import Leaders, Tenants
+from kernels.rows import Columns, Rows, Supply, by_pool
+
+F64 = NDArray[np.float64]
+
+# Sweeps over all prices at most, and the share by which two of them must lower the bound to go on.
+SWEEPS = 100
+SETTLED = 2e-5
+# How far a price moves, as a multiple of the way to its own minimum. Found best on markets of 7 to
+# 64 pools: 1.0 needs three times as many sweeps and can stall, 1.8 does not settle.
+RELAX = 1.5
+# Cold prices come from a sample first: every eighth request, down to about this many.
+SAMPLE_STRIDE = 8
+SAMPLE_REQUESTS = 800
+SAMPLE_SWEEPS = 12
+
+
+@dataclass(frozen=True)
+class Market:
+    """Usable pairs and what is for sale."""
+
+    rows: Rows
+    supply: Supply
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The pairs by pool."""
+        return by_pool(self.rows, self.supply.capacity.size)
+
+    @cached_property
+    def tenants(self) -> Tenants:
+        """The requests by tenant."""
+        return kernel.by_tenant(self.rows.tenant, self.supply.budget.size)
+
+    def priceable(self, prices: Prices) -> Prices:
+        """Copy of the prices, 0 where supply is infinite or no pair draws on it."""
+        pools = (np.diff(self.columns.start) > 0) & np.isfinite(self.supply.capacity)
+        budgets = np.isfinite(self.supply.budget)
+        if self.rows.tenant.size:
+            owner = self.rows.tenant[np.diff(self.rows.start) > 0]
+            budgets &= np.bincount(owner[owner >= 0], minlength=budgets.size) > 0
+        return Prices(np.where(pools, prices.pool, 0.0), np.where(budgets, prices.budget, 0.0))
+
+    def sample(self, stride: int) -> "Market":
+        """Every `stride`-th request, with its share of the supply."""
+        supply = Supply(self.supply.capacity / stride, self.supply.budget / stride)
+        return Market(kernel.sample(self.rows, stride), supply)
+
+
+@dataclass(frozen=True)
+class Quotes:
+    """Prices of a market and what they prove."""
+
+    prices: Prices
+    net: F64  # (p,) value - budget price x cost
+    leaders: Leaders
+    bound: float
+
+
+def quote(market: Market, prices: Prices) -> Quotes:
+    """Evaluate the dual function at these prices."""
+    rows, supply = market.rows, market.supply
+    n = rows.start.size - 1
+    net = kernel.charge(rows, prices.budget)
+    leaders = Leaders(np.empty((n, 2)), np.empty((n, 2), np.int32))
+    kernel.lead(rows, net, prices.pool, leaders)
+    bound = kernel.dual_value(supply, prices.pool, prices.budget, leaders)
+    return Quotes(prices, net, leaders, bound)
+
+
+def find_prices(market: Market, warm: Prices | None, meter: Meter, sweeps: int = SWEEPS) -> Quotes:
+    """Lower the dual function from `warm`, or else from the prices of a sample."""
+    n = market.rows.start.size - 1
+    if warm is None:
+        warm = Prices(np.zeros_like(market.supply.capacity), np.zeros_like(market.supply.budget))
+        if n >= SAMPLE_STRIDE * SAMPLE_REQUESTS and not meter.spent():
+            sample = market.sample(SAMPLE_STRIDE)
+            warm = find_prices(sample, None, meter, SAMPLE_SWEEPS).prices
+    quotes = quote(market, market.priceable(warm))
+    meter.used += market.rows.pool.size
+    prices, best = quotes.prices, Prices(quotes.prices.pool.copy(), quotes.prices.budget.copy())
+    reach = np.full(prices.pool.size, np.inf)
+    bounds = [quotes.bound]
+    for _ in range(sweeps):
+        if meter.spent() or (
+            len(bounds) > 2 and bounds[-3] - min(bounds[-2:]) < SETTLED * min(bounds)
+        ):
+            break
+        meter.used += _sweep(market, quotes, reach)
+        bound = kernel.dual_value(market.supply, prices.pool, prices.budget, quotes.leaders)
+        if bound < min(bounds):
+            best.pool[:], best.budget[:] = prices
+        bounds.append(bound)
+    if bounds[-1] == min(bounds):
+        return Quotes(prices, quotes.net, quotes.leaders, bounds[-1])
+    return quote(market, best)
+
+
+def _sweep(market: Market, quotes: Quotes, reach: F64) -> int:
+    rows, supply, prices = market.rows, market.supply, quotes.prices
+    visited = kernel.sweep_pools(
+        rows, market.columns, quotes.net, supply.capacity, prices.pool, reach, RELAX, quotes.leaders
+    )
+    if rows.tenant.size:
+        visited += kernel.sweep_budgets(
+            rows, market.tenants, quotes.net, supply, prices.pool, prices.budget, quotes.leaders
+        )
+    return visited
