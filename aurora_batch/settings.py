@@ -172,6 +172,7 @@ class KafkaSettings(Section, frozen=True, kw_only=True):
     transactional: Literal["auto", "on", "off"] = "auto"
     request_timeout_ms: Milliseconds = 10_000
     transaction_timeout_ms: Milliseconds = 30_000
+    fetch_max_wait_ms: Milliseconds = 500
     max_in_flight_bytes: Bytes = Bytes(64 * 2**20)
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None

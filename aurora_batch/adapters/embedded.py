@@ -8,6 +8,8 @@ It speaks Kafka's protocol on a loopback port, so aiokafka works with it as with
 * admin calls: a topic comes into being, with 4 partitions, when a client first asks for it;
 * retention: it keeps 5 MiB and 100,000 record batches a partition, in memory, and drops the oldest
   without regard to readers; whoever produces more must wait for the readers;
+* waking: a fetch that finds nothing is answered at the end of its wait, not when a record comes; so
+  a small `kafka.fetch_max_wait_ms` belongs with it;
 * compaction, authentication, quotas, persistence, offsets by time.
 """
 

@@ -35,6 +35,7 @@ class Reader:
             # A reader leaves no trace, and what the broker has dropped is no loss to it.
             auto_offset_reset="earliest",
             isolation_level="read_committed",
+            fetch_max_wait_ms=self._cluster.settings.fetch_max_wait_ms,
             **self._cluster.options,
         )
         try:

@@ -40,6 +40,7 @@ class Source:
             # An offset that is gone is an incident, never a silent jump to the newest record.
             auto_offset_reset="none",
             isolation_level="read_committed",
+            fetch_max_wait_ms=self._cluster.settings.fetch_max_wait_ms,
             **cluster.options,
         )
 
