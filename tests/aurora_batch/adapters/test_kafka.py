@@ -86,7 +86,7 @@ def test_offsets_outside_of_the_topic_are_an_incident(embedded: str) -> None:
         source = Source(cluster, TOPIC, [0])
         await source.open()
         await source.commit({0: 99})
-        with pytest.raises(BrokerError, match="committed offset 99 of aurora.requests/0 lies outs"):
+        with pytest.raises(BrokerError, match=r"committed offset 99 of aurora\.requests/0 lies"):
             await source.rewind()
         await source.close()
 
@@ -172,5 +172,5 @@ def test_a_broker_that_stays_silent_meets_a_deadline() -> None:
         settings = KafkaSettings(
             bootstrap=f"127.0.0.1:{silent.getsockname()[1]}", request_timeout_ms=200
         )
-        with pytest.raises(BrokerError, match="no broker answers|took more than"):
+        with pytest.raises(BrokerError, match=r"no broker answers|took more than"):
             run(Cluster.of(settings, {}).partitions([TOPIC]))

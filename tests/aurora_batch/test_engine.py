@@ -1,0 +1,38 @@
+"""A micro-batch decided: row for row, window by window."""
+
+from aurora_batch import engine, router
+from aurora_batch.fleet import default_fleet
+from aurora_batch.schema import Record
+from aurora_batch.settings import Settings
+from tests.streaming import request
+
+
+def records(*seconds: int) -> list[Record]:
+    """Requests of a second after noon each, in this order."""
+    times = [f"2026-01-01T12:{s // 60:02}:{s % 60:02}Z" for s in seconds]
+    messages = [request(i, requested_at=t) for i, t in enumerate(times)]
+    return [Record(m.value, m.key, offset=i) for i, m in enumerate(messages)]
+
+
+def decide(batch: list[Record]) -> engine.Decided:
+    """Decide a batch as the first one ever."""
+    settings, fleet = Settings(), default_fleet()
+    return engine.decide(batch, fleet, router.initial_state(fleet, settings), settings)
+
+
+def test_windows_of_one_batch_are_decided_in_their_order() -> None:
+    """A partition that is ahead makes none late; decisions stay in the order of the records."""
+    done = decide(records(70, 10, 75, 20))
+
+    assert done.decisions["request_id"].to_pylist() == ["r0", "r1", "r2", "r3"]
+    assert [b.requests for b in done.batches] == [2, 2]
+    assert sum(b.late for b in done.batches) == 0
+    assert [w.minute for w in done.decisions["window"].to_pylist()] == [1, 0, 1, 0]
+
+
+def test_a_batch_of_bad_records_leaves_the_state() -> None:
+    """Nothing to decide: dead letters, no batch, and the state as it was."""
+    done = decide([Record(b"?"), Record(b"!")])
+
+    assert (len(done.dead_letters), done.decision_messages, done.batches) == (2, [], ())
+    assert done.state.ledger.batches == 0

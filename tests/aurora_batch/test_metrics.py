@@ -1,0 +1,98 @@
+"""The table of metrics, and batches counted into it."""
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from aurora_batch import engine, router
+from aurora_batch.fleet import default_fleet, fleet_from_settings
+from aurora_batch.metrics import TABLE, Committed, Distribution, Metric, Metrics
+from aurora_batch.progress import Account
+from aurora_batch.schema import Record
+from aurora_batch.settings import Settings
+from tests.streaming import request
+
+DOCUMENTED = {
+    "aurora_route_requests_total": ("provider", "status"),
+    "aurora_route_duration_seconds": ("provider", "mode"),
+    "aurora_route_failures_total": ("provider", "reason"),
+    "aurora_active_deployments": ("provider",),
+    "aurora_provider_health": ("provider",),
+    "aurora_provider_latency_ms": ("provider",),
+    "aurora_provider_cost_usd": ("provider", "gpu_type"),
+    "aurora_provider_capacity": ("provider",),
+    "aurora_ai_decisions_total": ("mode",),
+    "aurora_ai_reward": ("episode",),
+    "aurora_ai_fill_rate_improvement": (),
+}
+
+
+def committed(count: int) -> Committed:
+    """A micro-batch of the default fleet."""
+    settings, fleet = Settings(), default_fleet()
+    batch = [Record(request(i).value, offset=i) for i in range(count)] + [Record(b"?")]
+    done = engine.decide(batch, fleet, router.initial_state(fleet, settings), settings)
+    durations = np.linspace(0.001, 0.2, count)
+    return Committed(
+        done.decisions, durations, done.decoded.rejections, done.batches, 0, 0.01, 0.02, 0.03,
+        0.04, 1.0,
+    )  # fmt: skip
+
+
+def test_documented_names_and_labels_are_in_the_table() -> None:
+    """Dashboards and alerts are written against these."""
+    table = {f"aurora_{m.name}": m.labels for m in TABLE}
+    assert DOCUMENTED.items() <= table.items()
+    assert len(table) == len(TABLE)
+    (duration,) = (m for m in TABLE if m.name == "route_duration_seconds")
+    assert duration.buckets == (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
+
+
+def test_a_batch_is_counted_by_provider_status_and_reason() -> None:
+    """Counts, durations and dead letters of a batch, on a page that Prometheus reads."""
+    metrics = Metrics(tenants=[t for t, s in Settings().tenants.items()])
+    metrics.fleet(default_fleet())
+    done = committed(300)
+
+    metrics.committed(done, Account())
+
+    page = metrics.expose().decode()
+    samples = [s for f in text_string_to_metric_families(page) for s in f.samples]
+    total = sum(s.value for s in samples if s.name == "aurora_route_requests_total")
+    timed = sum(s.value for s in samples if s.name == "aurora_route_duration_seconds_count")
+    seconds = sum(s.value for s in samples if s.name == "aurora_route_duration_seconds_sum")
+    assert (total, timed) == (300, 300)
+    assert seconds == pytest.approx(done.durations.sum())
+    assert metrics.value("aurora_dead_letters_total", reason="malformed") == 1
+    assert metrics.value("aurora_batch_requests_sum") == 300
+    left = metrics.value("aurora_pool_left_gpu_hours", pool="akash")
+    assert left == done.batches[-1].pool_left[0]
+
+
+def test_buckets_hold_what_is_at_most_their_bound() -> None:
+    """A value on a bound belongs below it; the last bucket holds all."""
+    distribution = Distribution(Metric("histogram", "x", "", ("a",), (1.0, 2.0)))
+    distribution.observe(np.array([0.5, 1.0, 1.5, 2.0, 9.0]), "b")
+    distribution.observe(np.array([2.0]), "b")
+
+    (family,) = distribution.collect()
+
+    counts = {s.labels["le"]: s.value for s in family.samples if s.name.endswith("_bucket")}
+    assert counts == {"1.0": 2, "2.0": 5, "+Inf": 6}
+
+
+def test_providers_that_are_gone_leave_the_page() -> None:
+    """After a reload only the fleet in force has gauges."""
+    settings = Settings()
+    metrics = Metrics()
+    metrics.fleet(default_fleet())
+    metrics.fleet(fleet_from_settings({"vast": settings.providers["vast"]}))
+
+    page = metrics.expose().decode()
+    assert 'aurora_provider_cost_usd{gpu_type="a100",provider="vast"} 1.4' in page
+    assert 'provider="akash"' not in page
+
+
+def test_what_is_not_known_yet_is_no_number() -> None:
+    """A gauge without an observation says NaN, not 0."""
+    assert np.isnan(Metrics().value("aurora_batch_gap"))

@@ -1,0 +1,80 @@
+"""Replies: form, key and headers of the request, and never too large for a broker."""
+
+import numpy as np
+import pyarrow as pa
+
+from aurora_batch import engine, replies, router, schema
+from aurora_batch.fleet import default_fleet
+from aurora_batch.replies import MAX_VALUE, Message
+from aurora_batch.schema import Record
+from aurora_batch.settings import Settings
+from tests import requests
+from tests.streaming import request
+
+ARROW = ("content-type", schema.ARROW_CONTENT_TYPE.encode())
+
+
+def record(message: Message, offset: int = 0) -> Record:
+    """A message as it is read back."""
+    return Record(message.value, message.key, "t", 0, offset, headers=message.headers)
+
+
+def decided(records: list[Record]) -> engine.Decided:
+    """Decide records with the default fleet."""
+    settings, fleet = Settings(), default_fleet()
+    return engine.decide(records, fleet, router.initial_state(fleet, settings), settings)
+
+
+def test_mixed_forms_answer_in_kind() -> None:
+    """A JSON request between two Arrow payloads: one JSON decision, two Arrow payloads."""
+    payloads = [
+        schema.encode_requests_arrow(
+            requests.table([{"request_id": f"{name}{i}"} for i in range(2)])
+        )
+        for name in "ab"
+    ]
+    records = [
+        Record(payloads[0], b"x", headers=(ARROW,)),
+        record(request(1), 1),
+        Record(payloads[1], b"y", offset=2, headers=(ARROW,)),
+    ]
+
+    messages = decided(records).decision_messages
+
+    by_key = {m.key: m for m in messages}
+    assert b'"request_id":"r1"' in (by_key[b"h100"].value or b"")
+    for key, name in ((b"x", "a"), (b"y", "b")):
+        with pa.ipc.open_stream(by_key[key].value) as stream:
+            assert stream.read_all()["request_id"].to_pylist() == [f"{name}0", f"{name}1"]
+
+
+def test_many_arrow_decisions_leave_in_payloads_that_a_broker_takes() -> None:
+    """20,000 decisions of one payload: several payloads, in order, none too large."""
+    rows = requests.table([{"request_id": f"q{i}"} for i in range(20_000)])
+    records = [Record(schema.encode_requests_arrow(rows), b"x", headers=(ARROW,))]
+
+    messages = decided(records).decision_messages
+
+    assert len(messages) > 1
+    assert all(len(m.value or b"") <= MAX_VALUE for m in messages)
+    parts = [pa.ipc.open_stream(m.value).read_all() for m in messages]
+    assert pa.concat_tables(parts)["request_id"].to_pylist() == rows["request_id"].to_pylist()
+
+
+def test_a_huge_record_is_a_dead_letter_that_fits() -> None:
+    """Key, headers and bytes beyond what a broker takes are left out or cut, which is said."""
+    huge = Record(b"?" * 2_000_000, b"k" * 100_000, "t", 3, 7, headers=(("h", b"." * 100_000),))
+
+    (letter,) = decided([huge]).dead_letters
+
+    headers = dict(letter.headers)
+    assert headers["aurora-cut-from-bytes"] == b"2000000"
+    assert (headers["aurora-partition"], headers["aurora-offset"]) == (b"3", b"7")
+    assert (letter.key, len(letter.value or b""), letter.partition) == (None, MAX_VALUE, 3)
+    assert "h" not in headers
+
+
+def test_nothing_makes_nothing() -> None:
+    """A batch without decisions has no messages."""
+    none = np.zeros(0, np.int64)
+    assert replies.decision_messages([], none, schema.DECISION_SCHEMA.empty_table()) == []
