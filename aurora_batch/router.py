@@ -167,7 +167,7 @@ def step(
     )
     return Step(
         decisions.table(requests, task.columns, fleet, _outcome(task, made), stamp),
-        RouterState(after, _prices(made, state), fleet.version, state.shard),
+        RouterState(after, _prices(made, task), fleet.version, state.shard),
         _record(stamp, made, after, int((windows < window_us).sum())),
         made.allocation,
         lambda: task.problem,
@@ -178,16 +178,18 @@ def _outcome(task: Task, made: Made) -> decisions.Outcome:
     scored = task.settings.scoring
     top = task.settings.alternatives
     own, other, other_score = scoring.next_best(task.columns, task.supply, scored, made.offer, top)
-    prices = made.allocation.pool_prices if made.allocation is not None else None
-    score = own if made.score is None else made.score
-    return decisions.Outcome(made.offer, score, other, other_score, made.stage, made.left, prices)
+    if made.score is not None:  # a solve beside greedy has no part in its decisions
+        own, prices = made.score, None
+    else:
+        prices = made.allocation.pool_prices if made.allocation is not None else None
+    return decisions.Outcome(made.offer, own, other, other_score, made.stage, made.left, prices)
 
 
-def _prices(made: Made, state: RouterState) -> Prices | None:
+def _prices(made: Made, task: Task) -> Prices | None:
     """Prices to start the next solve from: those of the last one that found something scarce."""
     solved = made.allocation
     if solved is None or not (solved.pool_prices.any() or solved.budget_prices.any()):
-        return state.prices
+        return task.warm
     return Prices(solved.pool_prices, solved.budget_prices)
 
 

@@ -232,3 +232,16 @@ def test_warm_up_leaves_no_trace() -> None:
     """Compiling every kernel works on any fleet, the empty one too."""
     router.warm_up(TWO, SETTINGS)
     router.warm_up(fleet_from_settings({}), SETTINGS)
+
+
+def test_prices_of_another_fleet_are_forgotten() -> None:
+    """A reload that adds a pool leaves no prices of the old shape behind, scarce or not."""
+    scarce = table([{"gpu_hours": 1.0}] * 6)
+    first = router.step(scarce, TWO, router.initial_state(TWO, SETTINGS), SETTINGS)
+    three = fleet_of((1.0, 100.0, 9.0), (2.0, 100.0, 9.0), (3.0, 100.0, 9.0))
+    plenty = router.step(table([{}]), three, first.state, SETTINGS)
+    again = router.step(table([{"gpu_hours": 5.0}] * 9), three, plenty.state, SETTINGS)
+
+    assert first.state.prices is not None
+    assert plenty.state.prices is None
+    assert again.batch.pool_prices.size == 3
