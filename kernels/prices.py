@@ -352,6 +352,26 @@ def sweep_budgets(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def level(rows: Rows, net: F64, capacity: F64) -> float:
+    """Price at which all pools, taken as one, would clear.
+
+    A start for `sweep_pools`: where offers are much alike, no price can rise alone.
+    """
+    n = rows.start.size - 1
+    threshold, weight, supply = np.empty(n), np.empty(n), 0.0
+    for j in range(capacity.size):
+        supply += capacity[j]
+    for i in range(n):
+        best, units = 0.0, 1.0
+        for e in range(rows.start[i], rows.start[i + 1]):
+            if net[e] > best:
+                best, units = net[e], rows.demand[e]
+        threshold[i] = best / units
+        weight[i] = units if best > 0.0 else 0.0
+    return clear(threshold, weight, n, supply)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def dual_value(supply: Supply, price: F64, budget_price: F64, leaders: Leaders) -> float:
     """Value of the dual function: no allocation is worth more."""
     total = 0.0

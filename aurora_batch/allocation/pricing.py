@@ -83,7 +83,10 @@ def find_prices(market: Market, warm: Prices | None, meter: Meter, sweeps: int =
     """Lower the dual function from `warm`, or else from the prices of a sample."""
     n = market.rows.start.size - 1
     if warm is None:
-        warm = Prices(np.zeros_like(market.supply.capacity), np.zeros_like(market.supply.budget))
+        level = kernel.level(market.rows, market.rows.value, market.supply.capacity)
+        warm = Prices(
+            np.full_like(market.supply.capacity, level), np.zeros_like(market.supply.budget)
+        )
         if n >= SAMPLE_STRIDE * SAMPLE_REQUESTS and not meter.spent():
             sample = market.sample(SAMPLE_STRIDE)
             warm = find_prices(sample, None, meter, SAMPLE_SWEEPS).prices
