@@ -21,6 +21,11 @@ def next_offsets(records: Sequence[Record]) -> dict[int, int]:
     return {r.partition: r.offset + 1 for r in sorted(records, key=lambda r: r.offset)}
 
 
+def payload_bytes(records: Sequence[Record]) -> int:
+    """Return the size of all values."""
+    return sum(len(r.value or b"") for r in records)
+
+
 def rows_of(decoded: Decoded, records: int) -> NDArray[np.int64]:
     """Return how many requests, valid or not, each record of a batch held, shape (records,)."""
     rejected = np.array([r.index for r in decoded.rejections], np.int64)

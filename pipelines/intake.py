@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurora_batch.microbatch import MicroBatch
+from aurora_batch.progress import payload_bytes
 from aurora_batch.schema import Record
 from aurora_batch.settings import BatchSettings
 
@@ -74,8 +75,3 @@ class Intake:
             times.append(at)
             count -= taken
         return np.repeat(np.array(times), sizes)
-
-
-def payload_bytes(records: Sequence[Record]) -> int:
-    """Return the size of all values."""
-    return sum(len(r.value or b"") for r in records)

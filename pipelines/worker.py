@@ -41,7 +41,7 @@ from aurora_batch.router import RouterState
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 from pipelines.fleets import Fleets
-from pipelines.intake import Batch, Intake, payload_bytes
+from pipelines.intake import Batch, Intake
 from pipelines.shards import WHOLE, Shard
 
 log = logging.getLogger(__name__)
@@ -219,7 +219,7 @@ class Session:
                 due = None
             wait = POLL_S if due is None else max(due, BUSY_POLL_S)
             records = await self._source.poll(min(wait, POLL_S))
-            self._bytes += payload_bytes(records)
+            self._bytes += progress.payload_bytes(records)
             self._close(intake.add(records))
         self._close(intake.take())
         self._closed.put_nowait(None)

@@ -44,7 +44,7 @@ def settings_for(
         "ledger": "ledger",
     }
     topics = Topics(**{field: f"{prefix}.{name}" for field, name in names.items()})
-    kafka = {"transactional": "off", "request_timeout_ms": 5000, **kafka}
+    kafka = {"transactional": "off", "request_timeout_ms": 5000, "fetch_max_wait_ms": 10, **kafka}
     return Settings(
         router=RouterSettings(batch=BatchSettings(max_requests=batch)),
         kafka=KafkaSettings(bootstrap=bootstrap, topics=topics, **kafka),

@@ -120,6 +120,29 @@ def test_trace_and_event_headers_travel(embedded: str) -> None:
     run(go())
 
 
+def test_a_backlog_is_decided_in_event_time_over_all_partitions(embedded: str) -> None:
+    """Partitions of very different load, many windows: none runs ahead, no request is late."""
+
+    async def go() -> None:
+        settings = settings_for(embedded, batch=70)
+        for minute in range(20):
+            at = f"2026-01-01T12:{minute:02}:30Z"
+            numbered = (request(100 * minute + i, requested_at=at) for i in range(100))
+            # One of ten requests goes to the other partitions.
+            await send(settings, [Message(m.value, b"a" if i % 10 else b"%d" % i)
+                                  for i, m in enumerate(numbered)])  # fmt: skip
+        seen: list[Committed] = []
+
+        worker = await drained(settings, observers=[seen.append])
+
+        batches = [b for done in seen for b in done.batches]
+        assert worker.account.decided == 2000
+        assert sum(b.late for b in batches) == 0
+        assert len({b.window_us for b in batches}) == 20
+
+    run(go())
+
+
 def test_a_restart_goes_on_where_the_last_commit_was(embedded: str) -> None:
     """A second worker decides only what is new, and with what the first left of the pools."""
 

@@ -8,7 +8,7 @@ from aiokafka.structs import TopicPartition
 
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import translated
-from aurora_batch.adapters.kafka.source import _merged, _record
+from aurora_batch.adapters.kafka.source import record_of
 from aurora_batch.schema import Record
 
 
@@ -61,7 +61,7 @@ class Reader:
         """Return what has arrived, or nothing after `timeout_s`."""
         async with self._bounded("polling", timeout_s):
             polled = await self._consumer.getmany(timeout_ms=round(timeout_s * 1000))
-        return _merged([[_record(r) for r in part] for part in polled.values()])
+        return [record_of(r) for part in polled.values() for r in part]
 
     async def rest(self) -> list[Record]:
         """Return everything from here to what is the end now, partition by partition."""
@@ -70,7 +70,7 @@ class Reader:
             ends = await self._consumer.end_offsets(self._assigned)
             for tp, end in ends.items():
                 start = await self._consumer.position(tp)
-                records += map(_record, await self._between(tp, start, end))
+                records += map(record_of, await self._between(tp, start, end))
         return records
 
     async def last_value(self, key: bytes, partition: int) -> bytes | None:

@@ -4,19 +4,23 @@
 can take a partition away in mid-batch, and whoever owns the transactional id owns the partitions.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import translated
+from aurora_batch.alignment import Alignment
 from aurora_batch.errors import BrokerError
 from aurora_batch.schema import Record
 
 Offsets = dict[int, int]  # partition -> next offset
+
+# Seconds that a partition of which nothing is heard (its leader may be away) holds up the others.
+SILENCE_S = 1.0
 
 
 class Source:
@@ -34,6 +38,10 @@ class Source:
         self._cluster = cluster
         self._topic = topic
         self._assigned = [TopicPartition(topic, p) for p in partitions]
+        self._alignment = Alignment(partitions)
+        self._released = time.monotonic()
+        # Records of a partition that is ahead wait here; half of what may be in flight, in all.
+        self._most_held = cluster.settings.max_in_flight_bytes // (2 * len(self._assigned))
         self._consumer = AIOKafkaConsumer(
             group_id=cluster.settings.group,
             enable_auto_commit=False,
@@ -56,6 +64,8 @@ class Source:
         Ask only after the sink is open: until then a transaction of a predecessor may still be
         about to move them.
         """
+        self._alignment = Alignment(tp.partition for tp in self._assigned)
+        self._released = time.monotonic()
         async with self._bounded("asking for committed offsets"):
             first = await self._consumer.beginning_offsets(self._assigned)
             last = await self._consumer.end_offsets(self._assigned)
@@ -72,13 +82,35 @@ class Source:
         """Return what has arrived, or nothing after `timeout_s`.
 
         Within a partition in the order of offsets; between partitions in the order of their
-        timestamps, so that after an outage no partition runs ahead of the others in event time.
+        timestamps, so that in a backlog no partition runs ahead of the others in event time.
         """
         async with self._bounded("polling", timeout_s):
+            # Never an empty choice, which would mean all: the partition furthest behind holds none.
+            wanted = [
+                tp
+                for tp in self._assigned
+                if self._alignment.held_bytes(tp.partition) <= self._most_held
+            ]
             # Always everything: while a part of a fetch is unread, its broker is not asked for
-            # more, and an empty selection of partitions would mean all of them.
-            polled = await self._consumer.getmany(timeout_ms=round(timeout_s * 1000))
-        return _merged([[_record(r) for r in polled[tp]] for tp in self._assigned if tp in polled])
+            # more.
+            polled = await self._consumer.getmany(*wanted, timeout_ms=round(timeout_s * 1000))
+            for tp, part in polled.items():
+                self._alignment.add(tp.partition, [record_of(r) for r in part])
+            records = self._alignment.release(await self._ended())
+        if records or not self._alignment.waiting:
+            self._released = time.monotonic()
+        return records
+
+    async def _ended(self) -> set[int]:
+        """Return the partitions that need not be waited for: read to their end, or silent."""
+        ended = set()
+        patient = time.monotonic() - self._released < SILENCE_S
+        for tp in self._assigned:
+            end = self._consumer.last_stable_offset(tp)
+            read = end is not None and await self._consumer.position(tp) >= end
+            if read or not (patient or self._alignment.held(tp.partition)):
+                ended.add(tp.partition)
+        return ended
 
     async def end_offsets(self) -> Offsets:
         """Return the offset after the last committed record of each partition."""
@@ -87,9 +119,13 @@ class Source:
         return {tp.partition: int(end) for tp, end in ends.items()}
 
     async def positions(self) -> Offsets:
-        """Return the next offset that `poll` will look at; behind markers of transactions."""
+        """Return the next offset that `poll` will return; behind markers of transactions."""
         async with self._bounded("asking for positions"):
-            return {tp.partition: await self._consumer.position(tp) for tp in self._assigned}
+            positions = {tp.partition: await self._consumer.position(tp) for tp in self._assigned}
+        for partition in positions:
+            if held := self._alignment.held(partition):
+                positions[partition] = held[0].offset
+        return positions
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit the next offset of some partitions, outside of any transaction."""
@@ -123,19 +159,7 @@ class Source:
             )
 
 
-def _record(r: Any) -> Record:
+def record_of(r: Any) -> Record:
+    """Return a record as the rest of the program knows it."""
     timestamp = r.timestamp * 1000 if r.timestamp >= 0 else -1
     return Record(r.value, r.key, r.topic, r.partition, r.offset, timestamp, tuple(r.headers))
-
-
-def _merged(parts: Sequence[list[Record]]) -> list[Record]:
-    if len(parts) < 2:
-        return parts[0] if parts else []
-    # The running maximum, or a timestamp that goes back would swap records of a partition.
-    reached = [
-        np.maximum.accumulate(np.fromiter((r.timestamp_us for r in part), np.int64, len(part)))
-        for part in parts
-    ]
-    records = [record for part in parts for record in part]
-    order = np.argsort(np.concatenate(reached), kind="stable")
-    return [records[i] for i in order.tolist()]
