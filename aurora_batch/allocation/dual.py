@@ -27,7 +27,7 @@ SHAKEN_PAIRS = 20_000
 KICKS = 2
 DROP = 0.2
 SHAKE_CHAIN = 64
-SHAKE_PATIENCE = 4_000_000
+SHAKE_PATIENCE = 2_500  # per pair
 
 
 def plan_at(market: Market, quotes: Quotes, meter: Meter) -> Plan:
@@ -72,11 +72,10 @@ def _most_idle_first(prices: F64, plan: Plan) -> NDArray[np.int64]:
     return np.argsort(-room, kind="stable")
 
 
-def shake(
-    market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int, patience: int
-) -> Plan:
-    """Return the best plan of random tries, until `patience` work brought no gain."""
+def shake(market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int) -> Plan:
+    """Return the best plan of random tries, until they bring no more gain."""
     rows = market.rows
+    patience = SHAKE_PATIENCE * rows.pool.size
     resources = Resources(market.columns, market.tenants, np.concatenate(quotes.prices))
     scratch = kernel.new_scratch(resources, SHAKE_CHAIN)
     state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)

@@ -216,7 +216,7 @@ class AllocationProblem:
             counts = np.count_nonzero(self.mask, axis=1)
         indptr = np.zeros(n + 1, np.int64)
         np.cumsum(counts, out=indptr[1:])
-        row = np.repeat(np.arange(0, n * m, max(m, 1)), counts)
+        row = np.repeat(np.arange(n) * m, counts)
         per_pair = self.demand.ndim == 2
         return SparseProblem(
             data=self.values.ravel()[flat],
