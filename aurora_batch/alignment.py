@@ -7,6 +7,7 @@ and decide the latter late.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,10 @@ class _Lane:
 class Alignment:
     """Holds records back until no partition can still bring older ones.
 
-    A partition's time is the largest timestamp that it has brought so far. Records are released up
-    to the time of the partition that is furthest behind, which thus never has to wait itself; one
-    that has nothing more to bring is not waited for. Records of a partition keep their order.
+    A partition's time is the largest timestamp that it has brought so far; of equal times that of
+    the lower partition comes first. Records are released up to the time of the partition that is
+    furthest behind, which thus never has to wait itself; one that has nothing more to bring is not
+    waited for. Records of a partition keep their order.
     """
 
     def __init__(self, partitions: Iterable[int]) -> None:
@@ -51,12 +53,14 @@ class Alignment:
 
     def release(self, ended: Collection[int]) -> list[Record]:
         """Return, in the order of time, what need not wait for any partition but the `ended`."""
-        awaited = [lane.latest for p, lane in self._lanes.items() if p not in ended]
-        until = min(awaited, default=_ALWAYS)
+        awaited = sorted((lane.latest, p) for p, lane in self._lanes.items() if p not in ended)
         records: list[Record] = []
         times = []
-        for lane in self._lanes.values():
-            cut = int(np.searchsorted(lane.reached, until, side="right"))
+        for partition, lane in self._lanes.items():
+            until, behind = next((a for a in awaited if a[1] != partition), (_ALWAYS, partition))
+            # What another partition brings later may be of the very time that it has reached.
+            side: Literal["left", "right"] = "right" if partition <= behind else "left"
+            cut = int(np.searchsorted(lane.reached, until, side=side))
             released = lane.records[:cut]
             records += released
             lane.bytes -= payload_bytes(released)

@@ -43,6 +43,17 @@ def test_a_partition_that_has_said_nothing_is_waited_for_unless_it_ended() -> No
     assert times(alignment.release(ended={1})) == [3]
 
 
+def test_of_equal_times_the_lower_partition_comes_first() -> None:
+    """More of the same time may follow there; whoever is first of all never waits."""
+    alignment = Alignment([0, 1])
+    alignment.add(1, records(1, 4, 4))
+    alignment.add(0, records(0, 4))
+
+    assert [r.partition for r in alignment.release(ended=())] == [0]
+    alignment.add(0, records(0, 4, 5, first=1))
+    assert [r.partition for r in alignment.release(ended=())] == [0, 1, 1]
+
+
 def test_a_timestamp_that_goes_back_swaps_nothing_within_its_partition() -> None:
     """A partition's order is that of its offsets."""
     alignment = Alignment([0, 1])
