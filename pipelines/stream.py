@@ -9,7 +9,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from aurora_batch.adapters.kafka.errors import swallow_unretrieved
 from aurora_batch.configuration import DEFAULT_DIR, SUFFIXES, Loaded
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.metrics import Metrics
@@ -76,7 +75,6 @@ async def _run(args: argparse.Namespace, shard: Shard) -> None:
     loaded = _load(args)
     worker = worker_of(loaded, shard, lambda: _load(args), _providers_file(args.config))
     beat = Beat(worker.metrics)
-    swallow_unretrieved(asyncio.get_running_loop())
     stop = asyncio.Event()
     with ExitStack() as stack:
         if args.metrics_port is not None:

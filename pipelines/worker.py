@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from aurora_batch import engine, progress, router
 from aurora_batch.adapters.kafka import Cluster, Doubtful, Reader, Sink, Source, Staged
+from aurora_batch.adapters.kafka.errors import swallow_unretrieved
 from aurora_batch.engine import Decided
 from aurora_batch.errors import BrokerError
 from aurora_batch.fleet import Fleet
@@ -111,6 +112,7 @@ class Worker:
         What is in flight then is finished and committed. Raises `Fenced` where another worker has
         the shard, `BrokerError` where the broker is away at the start or refuses.
         """
+        swallow_unretrieved(asyncio.get_running_loop())
         failures, started = 0, False
         try:
             while True:

@@ -103,6 +103,9 @@ class Broker:
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
+            # Until its old session has run out, a broker that was killed is refused.
+            "broker.session.timeout.ms": "1500",
+            "broker.heartbeat.interval.ms": "500",
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         }
         return "".join(f"{key}={value}\n" for key, value in said.items())
