@@ -222,18 +222,29 @@ def _collect(
             visited += high - low
         return size, visited
     x, end = resources.columns.start[r], resources.columns.start[r + 1]
+    choice, pools, values, demands = plan.choice, rows.pool, rows.value, rows.demand
+    budgeted = rows.tenant.size > 0
+    visited += end - x
     while x < end:
         i, begin = request[x], x
+        now = choice[i]
+        if not budgeted and (now < 0 or pools[now] != r):
+            # Most requests are far from a tie: told here, a call is saved.
+            e = pair[x]
+            reduced = values[e] - price[r] * demands[e]
+            if now >= 0:
+                reduced -= values[now] - credit * price[pools[now]] * demands[now]
+            if reduced <= least and (x + 1 == end or request[x + 1] != i):
+                x += 1
+                continue
         while x < end and request[x] == i:
             x += 1
-        now = plan.choice[i]
-        if now >= 0 and rows.pool[now] == r:
+        if now >= 0 and pools[now] == r:
             low, high = rows.start[i], rows.start[i + 1]
             size += _consider(rows, plan, price, i, low, high, none, r, credit, least, moves, size)
             visited += high - low
         else:
             size += _consider(rows, plan, price, i, begin, x, pair, r, credit, least, moves, size)
-            visited += x - begin
     return size, visited
 
 

@@ -387,21 +387,62 @@ def dual_value(supply: Supply, price: F64, budget_price: F64, leaders: Leaders) 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def sample(rows: Rows, stride: int) -> Rows:
-    """Return every `stride`-th request with its pairs."""
-    n = (rows.start.size - 1 + stride - 1) // stride
-    start = np.zeros(n + 1, np.int64)
+def trim(rows: Rows, budget_price: F64, price: F64, keep: int) -> Rows:
+    """Return the `keep` pairs of each request that are best at the prices, in their order.
+
+    `pair` of what is returned is the position in `rows`.
+    """
+    n, budgeted = rows.start.size - 1, rows.tenant.size > 0
+    start, widest = np.zeros(n + 1, np.int64), 0
     for i in range(n):
-        start[i + 1] = start[i] + rows.start[i * stride + 1] - rows.start[i * stride]
-    p, budgeted = start[n], rows.tenant.size > 0
+        width = rows.start[i + 1] - rows.start[i]
+        start[i + 1] = start[i] + min(width, keep)
+        widest = max(widest, width)
+    p = start[n]
     pair, pool = np.empty(p, np.int32), np.empty(p, np.int32)
-    value, demand = np.empty(p), np.empty(p)
-    cost = np.empty(p if budgeted else 0)
+    value, demand, cost = np.empty(p), np.empty(p), np.empty(p if budgeted else 0)
+    net, best = np.empty(widest), np.empty(keep)
     for i in range(n):
-        for x in range(start[i + 1] - start[i]):
-            a, e = start[i] + x, rows.start[i * stride] + x
-            pair[a], pool[a], value[a], demand[a] = e, rows.pool[e], rows.value[e], rows.demand[e]
+        low, high = rows.start[i], rows.start[i + 1]
+        u = budget_price[rows.tenant[i]] if budgeted and rows.tenant[i] >= 0 else 0.0
+        size = 0  # of `best`, descending
+        for e in range(low, high):
+            x = rows.value[e] - price[rows.pool[e]] * rows.demand[e]
+            if u > 0.0:
+                x -= u * rows.cost[e]
+            net[e - low] = x
+            if size == keep and x <= best[size - 1]:
+                continue
+            at = size if size < keep else size - 1
+            size = min(size + 1, keep)
+            while at > 0 and best[at - 1] < x:
+                best[at] = best[at - 1]
+                at -= 1
+            best[at] = x
+        at = start[i]
+        equal = 0  # how many as good as the last may stay
+        for x in range(size):
+            equal += best[x] == best[size - 1]
+        for e in range(low, high):
+            x = net[e - low]
+            if x < best[size - 1]:
+                continue
+            if x == best[size - 1]:
+                if equal == 0:
+                    continue
+                equal -= 1
+            pair[at], pool[at] = e, rows.pool[e]
+            value[at], demand[at] = rows.value[e], rows.demand[e]
             if budgeted:
-                cost[a] = rows.cost[e]
-    tenant = rows.tenant[::stride].copy()
-    return Rows(start, pair, pool, value, demand, cost, tenant, rows.floor[::stride].copy())
+                cost[at] = rows.cost[e]
+            at += 1
+    return Rows(start, pair, pool, value, demand, cost, rows.tenant, rows.floor)
+
+
+@njit(cache=True, nogil=True)
+def drawn_on(rows: Rows, k: int) -> NDArray[np.bool_]:
+    """Whether any pair draws on each pool, (k,)."""
+    drawn = np.zeros(k, np.bool_)
+    for e in range(rows.pool.size):
+        drawn[rows.pool[e]] = True
+    return drawn

@@ -17,13 +17,17 @@ F64 = NDArray[np.float64]
 # Sweeps over all prices at most, and the share by which two of them must lower the bound to go on.
 SWEEPS = 100
 SETTLED = 2e-5
+# The same where little work is left, less than this many visits of each pair.
+HURRIED = 3e-4
+HURRY = 20
 # How far a price moves, as a multiple of the way to its own minimum. Found best on markets of 7 to
 # 64 pools: 1.0 needs three times as many sweeps and can stall, 1.8 does not settle.
 RELAX = 1.5
-# Cold prices come from a sample first: every eighth request, down to about this many.
-SAMPLE_STRIDE = 8
-SAMPLE_REQUESTS = 800
-SAMPLE_SWEEPS = 12
+WARM_REACH = 0.1  # share of a warm price around which its minimum is looked for first
+# Where rows are wide, prices are found on the best pairs of each request, chosen anew a few times.
+TRIM_PAIRS = 1_000_000
+TRIM_WIDTH = 16
+TRIM_SWEEPS = (6,)
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,24 @@ class Market:
 
     def priceable(self, prices: Prices) -> Prices:
         """Copy of the prices, 0 where supply is infinite or no pair draws on it."""
-        pools = (np.diff(self.columns.start) > 0) & np.isfinite(self.supply.capacity)
+        pools = kernel.drawn_on(self.rows, self.supply.capacity.size)
+        pools &= np.isfinite(self.supply.capacity)
         budgets = np.isfinite(self.supply.budget)
         if self.rows.tenant.size:
             owner = self.rows.tenant[np.diff(self.rows.start) > 0]
             budgets &= np.bincount(owner[owner >= 0], minlength=budgets.size) > 0
         return Prices(np.where(pools, prices.pool, 0.0), np.where(budgets, prices.budget, 0.0))
 
-    def sample(self, stride: int) -> "Market":
-        """Every `stride`-th request, with its share of the supply."""
-        supply = Supply(self.supply.capacity / stride, self.supply.budget / stride)
-        return Market(kernel.sample(self.rows, stride), supply)
+    def trimmed(self, prices: Prices) -> "Market":
+        """The best pairs of each request at these prices; `pair` is the position in these rows."""
+        rows = kernel.trim(self.rows, prices.budget, prices.pool, TRIM_WIDTH)
+        return Market(rows, self.supply)
+
+    @property
+    def wide(self) -> bool:
+        """Whether most pairs can be left out for a while."""
+        pairs, requests = self.rows.pool.size, self.rows.start.size - 1
+        return pairs > TRIM_PAIRS and pairs > 2 * TRIM_WIDTH * requests
 
 
 @dataclass(frozen=True)
@@ -80,25 +91,16 @@ def quote(market: Market, prices: Prices) -> Quotes:
 
 
 def find_prices(market: Market, warm: Prices | None, meter: Meter, sweeps: int = SWEEPS) -> Quotes:
-    """Lower the dual function from `warm`, or else from the prices of a sample."""
-    n = market.rows.start.size - 1
-    if warm is None:
-        level = kernel.level(market.rows, market.rows.value, market.supply.capacity)
-        warm = Prices(
-            np.full_like(market.supply.capacity, level), np.zeros_like(market.supply.budget)
-        )
-        if n >= SAMPLE_STRIDE * SAMPLE_REQUESTS and not meter.spent():
-            sample = market.sample(SAMPLE_STRIDE)
-            warm = find_prices(sample, None, meter, SAMPLE_SWEEPS).prices
-    quotes = quote(market, market.priceable(warm))
+    """Lower the dual function from `warm`, or else from where all pools clear as one."""
+    quotes = quote(market, market.priceable(_level(market) if warm is None else warm))
     meter.used += market.rows.pool.size
     prices, best = quotes.prices, Prices(quotes.prices.pool.copy(), quotes.prices.budget.copy())
-    reach = np.full(prices.pool.size, np.inf)
+    reach = np.full(prices.pool.size, np.inf) if warm is None else WARM_REACH * prices.pool
     bounds = [quotes.bound]
+    settled = SETTLED if meter.left > HURRY * market.rows.pool.size else HURRIED
     for _ in range(sweeps):
-        if meter.spent() or (
-            len(bounds) > 2 and bounds[-3] - min(bounds[-2:]) < SETTLED * min(bounds)
-        ):
+        slow = len(bounds) > 2 and bounds[-3] - min(bounds[-2:]) < settled * bounds[-1]
+        if slow or meter.spent():
             break
         meter.used += _sweep(market, quotes, reach)
         bound = kernel.dual_value(market.supply, prices.pool, prices.budget, quotes.leaders)
@@ -108,6 +110,21 @@ def find_prices(market: Market, warm: Prices | None, meter: Meter, sweeps: int =
     if bounds[-1] == min(bounds):
         return Quotes(prices, quotes.net, quotes.leaders, bounds[-1])
     return quote(market, best)
+
+
+def _level(market: Market) -> Prices:
+    level = kernel.level(market.rows, market.rows.value, market.supply.capacity)
+    return Prices(np.full_like(market.supply.capacity, level), np.zeros_like(market.supply.budget))
+
+
+def trim(market: Market, warm: Prices | None, meter: Meter) -> tuple[Market, Prices]:
+    """Return the pairs of a wide market that matter, and prices at which they do."""
+    prices = market.priceable(_level(market) if warm is None else warm)
+    for sweeps in TRIM_SWEEPS:
+        meter.used += market.rows.pool.size
+        prices = find_prices(market.trimmed(prices), prices, meter, sweeps).prices
+    meter.used += market.rows.pool.size
+    return market.trimmed(prices), prices
 
 
 def _sweep(market: Market, quotes: Quotes, reach: F64) -> int:

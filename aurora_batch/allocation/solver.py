@@ -23,7 +23,7 @@ LEAST_WORK = 2_000_000
 WORK_PER_PAIR = 80
 UNLIMITED = 1 << 62  # work, where a deadline decides
 LARGE_WORK = 8_000_000
-LARGE_WORK_PER_PAIR = 12
+LARGE_WORK_PER_PAIR = 6
 
 
 def solve(
@@ -81,9 +81,16 @@ Outcome = tuple[Plan, Quotes, Status | None]
 
 
 def _dual(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outcome:
-    quotes = pricing.find_prices(market, warm, meter)
-    plan = dual.plan_at(market, quotes, meter)
-    dual.improve(market, quotes, plan, meter, seed)
+    narrow = market
+    if market.wide:
+        narrow, warm = pricing.trim(market, warm, meter)
+    quotes = pricing.find_prices(narrow, warm, meter)
+    plan = dual.plan_at(narrow, quotes, meter)
+    dual.improve(narrow, quotes, plan, meter, seed)
+    if market.wide:
+        quotes = pricing.quote(market, market.priceable(quotes.prices))
+        choice = np.where(plan.choice >= 0, narrow.rows.pair[plan.choice], np.int32(-1))
+        plan = dual.plan_of(market, choice, quotes)
     return plan, quotes, None
 
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.instances import tenants
 from kernels import prices
 from kernels.prices import Leaders
 from kernels.rows import Rows
@@ -155,16 +154,19 @@ def test_level_clears_all_pools_as_one() -> None:
     assert prices.level(rows, rows.value, np.array([400.0, 2.0])) == 0.0
 
 
-def test_sample_takes_every_other_request() -> None:
-    """A sample is the rows of every stride-th request."""
-    rows = tenants().rows()
-    sampled = prices.sample(rows, 7)
-    pairs = np.concatenate(
-        [np.arange(rows.start[i], rows.start[i + 1]) for i in range(0, rows.start.size - 1, 7)]
-    )
+@settings(max_examples=100, deadline=None)
+@given(case=cases, keep=st.integers(1, 4))
+def test_trim_keeps_the_best_pairs(case: Case, keep: int) -> None:
+    """The best pairs of each request at the prices, in their order, with their numbers."""
+    rows, net = case.rows, prices.charge(case.rows, case.budget_price)
+    reduced = net - case.price[rows.pool] * rows.demand
+    trimmed = prices.trim(rows, case.budget_price, case.price, keep)
 
-    assert sampled.pair.tolist() == pairs.tolist()
-    assert np.array_equal(sampled.value, rows.value[pairs])
-    assert np.array_equal(sampled.cost, rows.cost[pairs])
-    assert np.array_equal(sampled.tenant, rows.tenant[::7])
-    assert np.array_equal(np.diff(sampled.start), np.diff(rows.start)[::7])
+    for i in range(rows.start.size - 1):
+        pairs = trimmed.pair[trimmed.start[i] : trimmed.start[i + 1]]
+        own = reduced[rows.start[i] : rows.start[i + 1]]
+        assert np.all(np.diff(pairs) > 0)
+        assert sorted(reduced[pairs], reverse=True) == sorted(own, reverse=True)[:keep]
+    assert np.array_equal(trimmed.value, rows.value[trimmed.pair])
+    assert np.array_equal(trimmed.demand, rows.demand[trimmed.pair])
+    assert np.array_equal(trimmed.pool, rows.pool[trimmed.pair])
