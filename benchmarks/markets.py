@@ -28,20 +28,19 @@ class Market:
 def market(n: int, m: int, load: float = 1.2, seed: int = 0) -> Market:
     """Return n requests for m offers, m/2 pools; demand is `load` x capacity.
 
-    A provider sells two GPU types in one to three regions (one in eight sells everywhere) and
-    draws both on one pool. Requests want one GPU type (one in five any of two) in one region (one
-    in six anywhere), with limits on price, latency and reputation that about half of the offers of
-    their type meet; GPU-hours are lognormal.
+    A provider sells two GPU types in one to three regions (one in four sells everywhere) and
+    draws both on one pool. Requests want one GPU type that is sold (one in five any of two) in one
+    region (one in three anywhere), with limits on price, latency and reputation that about half of
+    the offers of their type meet; GPU-hours are lognormal.
     """
     rng = np.random.default_rng(seed)
     hours = rng.lognormal(0.0, 0.8, n)
     share = rng.dirichlet(np.full(m // 2, 4.0)) * hours.sum() / load
     providers = {f"market-{i}": _provider(rng, float(share[i])) for i in range(m // 2)}
-    gpu = np.array(GPUS)[rng.integers(0, len(GPUS), (n, 2))]
+    sold = sorted({g for p in providers.values() for g in p.base_price_usd_per_hour})
+    gpu = np.array(sold)[rng.integers(0, len(sold), (n, 2))]
     several = rng.random(n) < 0.2
-    region = np.array([*REGIONS, "global"])[
-        rng.choice(5, n, p=[5 / 24, 5 / 24, 5 / 24, 5 / 24, 1 / 6])
-    ]
+    region = np.array([*REGIONS, "global"])[rng.choice(5, n, p=[1 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 3])]
     base = np.array([BASE_PRICE[g] for g in gpu[:, 0]])
     start = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6)
     columns = {
@@ -78,5 +77,5 @@ def _provider(rng: np.random.Generator, capacity: float) -> ProviderSettings:
         base_latency_ms=round(float(rng.uniform(80, 500)), 1),
         capacity_gpu_hours_per_step=capacity,
         reputation=round(float(rng.uniform(40, 98)), 1),
-        regions=["global"] if rng.random() < 1 / 8 else served,
+        regions=["global"] if rng.random() < 1 / 4 else served,
     )

@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     log = args.out / "requests.parquet"
     with RequestWriter(log) as writer:
         writer.write(requests)
-    live = asyncio.run(_stream(settings, requests, say))
+    live = asyncio.run(through_broker(settings, requests, say))
     _write_decisions(live, args.out / "decisions.ndjson")
     say.print("deciding the same log by greedy, and each window at once in hindsight")
     offline = play(log, [Policy.GREEDY, Policy.GLOBAL], fleet, settings, write=lambda _: None)
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _stream(settings: Settings, requests: pa.Table, say: Console) -> Live:
+async def through_broker(settings: Settings, requests: pa.Table, say: Console) -> Live:
     """Send, decide and read back all requests through an embedded broker."""
     topics = settings.kafka.topics
     names = (topics.requests, topics.decisions, topics.dead_letters, topics.ledger)
