@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aurora_batch.progress import payload_bytes
+from aurora_batch.progress import size_of
 from aurora_batch.schema import Record
 
 _NEVER = np.iinfo(np.int64).min
@@ -26,7 +26,7 @@ class _Lane:
     records: list[Record]
     reached: NDArray[np.int64]  # largest timestamp up to each record; a partition's clock
     latest: int = _NEVER  # largest timestamp of all records so far
-    bytes: int = 0  # of the payloads held
+    bytes: int = 0  # of what is held
 
 
 class Alignment:
@@ -47,7 +47,7 @@ class Alignment:
         times = np.fromiter((r.timestamp_us for r in records), np.int64, len(records))
         reached = np.maximum(np.maximum.accumulate(times), lane.latest)
         lane.records = lane.records + records
-        lane.bytes += payload_bytes(records)
+        lane.bytes += size_of(records)
         lane.reached = np.concatenate([lane.reached, reached])
         lane.latest = int(reached[-1]) if reached.size else lane.latest
 
@@ -63,7 +63,7 @@ class Alignment:
             cut = int(np.searchsorted(lane.reached, until, side=side))
             released = lane.records[:cut]
             records += released
-            lane.bytes -= payload_bytes(released)
+            lane.bytes -= size_of(released)
             times.append(lane.reached[:cut])
             lane.records, lane.reached = lane.records[cut:], lane.reached[cut:]
         order = np.argsort(np.concatenate(times), kind="stable")
@@ -74,7 +74,7 @@ class Alignment:
         return self._lanes[partition].records
 
     def held_bytes(self, partition: int) -> int:
-        """Return the size of their payloads."""
+        """Return about how many bytes they take."""
         return self._lanes[partition].bytes
 
     @property

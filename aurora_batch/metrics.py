@@ -77,7 +77,7 @@ TABLE = (
     Metric("counter", "requests_decided_total", "Requests with a committed decision"),
     Metric("counter", "requests_dead_lettered_total", "Requests with a committed dead letter"),
     Metric("gauge", "requests_in_flight", "Consumed, and neither decided nor dead-lettered yet"),
-    Metric("gauge", "bytes_in_flight", "Payload bytes of records read and not committed yet"),
+    Metric("gauge", "bytes_in_flight", "About the size of what is read and not committed yet"),
     Metric("gauge", "consumer_lag", "End offset minus committed offset", ("partition",)),
     Metric("gauge", "last_commit_timestamp_seconds", "When the last micro-batch was committed"),
     Metric("counter", "takeovers_total", "Times that the worker began from committed offsets"),

@@ -15,15 +15,17 @@ from aurora_batch.schema import Decoded, Record
 
 Offsets = Mapping[int, int]  # partition -> next offset
 
+RECORD_BYTES = 100  # of a record beside its value; or a flood of empty ones would have no size
+
 
 def next_offsets(records: Sequence[Record]) -> dict[int, int]:
     """Return the offset to commit for each partition of a batch."""
     return {r.partition: r.offset + 1 for r in sorted(records, key=lambda r: r.offset)}
 
 
-def payload_bytes(records: Sequence[Record]) -> int:
-    """Return the size of all values."""
-    return sum(len(r.value or b"") for r in records)
+def size_of(records: Sequence[Record]) -> int:
+    """Return about how many bytes records take: their values, and something for each."""
+    return sum(len(r.value or b"") for r in records) + RECORD_BYTES * len(records)
 
 
 def rows_of(decoded: Decoded, records: int) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurora_batch.microbatch import MicroBatch
-from aurora_batch.progress import payload_bytes
+from aurora_batch.progress import size_of
 from aurora_batch.schema import Record
 from aurora_batch.settings import BatchSettings
 
@@ -20,7 +20,7 @@ class Batch:
     records: list[Record]
     arrived: NDArray[np.float64]  # (n,) seconds of the intake's clock
     wait_s: float  # from the first arrival to the close
-    bytes: int  # of payloads
+    bytes: int  # about, in memory
 
     def in_log_order(self) -> "Batch":
         """Return it ordered by partition and offset, which makes its decisions reproducible."""
@@ -61,7 +61,7 @@ class Intake:
 
     def _batch(self, records: list[Record]) -> Batch:
         arrived = self._arrived(len(records))
-        return Batch(records, arrived, self._clock() - arrived[0], payload_bytes(records))
+        return Batch(records, arrived, self._clock() - arrived[0], size_of(records))
 
     def _arrived(self, count: int) -> NDArray[np.float64]:
         """Take the times of arrival of the next `count` records."""

@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.2  # between looks at the stop event
 BUSY_POLL_S = 0.005  # while a batch that is of age waits for the one before
 WATCH_S = 1.0  # between looks at the end offsets
+RECOMMIT_S = 3600.0  # without a batch, after which the offsets are committed again
 BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 Observer = Callable[[Committed], None]
@@ -221,7 +222,7 @@ class Session:
                 due = None
             wait = POLL_S if due is None else max(due, BUSY_POLL_S)
             records = await self._source.poll(min(wait, POLL_S))
-            self._bytes += progress.payload_bytes(records)
+            self._bytes += progress.size_of(records)
             self._close(intake.add(records))
         self._close(intake.take())
         self._closed.put_nowait(None)
@@ -267,7 +268,7 @@ class Session:
 
     async def _commit(self) -> None:
         """Steps 5 and 6."""
-        while work := await self._worked.get():
+        while work := await self._next():
             decided = work.decided
             outcome = progress.Outcome(
                 progress.next_offsets(work.batch.records),
@@ -276,12 +277,23 @@ class Session:
             )
             began = self._worker.clock()
             self._worker.account.committing(outcome)
-            await self._sink.commit(work.staged, outcome.offsets, self._source)
+            # Those of quiet partitions as well: brokers forget what is not committed for a week.
+            offsets = {**self._worker.account.committed, **outcome.offsets}
+            await self._sink.commit(work.staged, offsets, self._source)
             self._worker.account.done(outcome)
             self.commits += 1
             self._bytes -= work.batch.bytes
             self._room.set()
             self._advance(work, began)
+
+    async def _next(self) -> Work | None:
+        """Return what is to be committed next; while there is nothing, commit the same again."""
+        while True:
+            try:
+                return await asyncio.wait_for(self._worked.get(), RECOMMIT_S)
+            except TimeoutError:
+                nothing = self._sink.stage({})
+                await self._sink.commit(nothing, self._worker.account.committed, self._source)
 
     def _advance(self, work: Work, began: float) -> None:
         worker, decided = self._worker, work.decided

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from aurora_batch.adapters.kafka import Fenced, create_topics
 from aurora_batch.adapters.kafka.topics import COMPACTED
 from aurora_batch.errors import BrokerError
 from aurora_batch.settings import Settings
+from pipelines.worker import Worker
 from tests.broker import Broker
 from tests.streaming import (
     cluster_of,
@@ -107,19 +109,11 @@ def test_a_second_worker_of_a_shard_fences_the_first(kafka_broker: Broker) -> No
         await send(settings, map(request, range(100)))
         first = worker_for(settings)
         running = asyncio.create_task(first.run(asyncio.Event()))
-
-        async def decided() -> bool:
-            return first.account.decided == 100
-
-        await until(decided)
+        await until(lambda: _decided(first, 100))
         second = worker_for(settings)
         stop = asyncio.Event()
         successor = asyncio.create_task(second.run(stop))
-
-        async def ready() -> bool:
-            return second.ready
-
-        await until(ready)
+        await until(lambda: _ready(second))
         await send(settings, map(request, range(100, 200)))
         with pytest.raises(Fenced, match="another worker has taken this shard over"):
             await running
@@ -132,8 +126,47 @@ def test_a_second_worker_of_a_shard_fences_the_first(kafka_broker: Broker) -> No
     run(go())
 
 
-async def _decided(worker: Any, count: int) -> bool:
-    return bool(worker.account.decided == count)
+async def _ready(worker: Worker) -> bool:
+    return worker.ready
+
+
+async def _decided(worker: Worker, count: int) -> bool:
+    return worker.account.decided == count
+
+
+def test_a_takeover_sees_its_ledger_behind_an_open_transaction(kafka_broker: Broker) -> None:
+    """Another shard's open transaction hides the snapshot from readers; it is waited for."""
+
+    async def go() -> None:
+        settings = await prepared(kafka_broker, "covered")
+        topic = settings.kafka.topics.ledger
+        first, stop = worker_for(settings), asyncio.Event()
+        running = asyncio.create_task(first.run(stop))
+        await until(lambda: _ready(first))
+        other = AIOKafkaProducer(
+            bootstrap_servers=kafka_broker.bootstrap, transactional_id="covered-other"
+        )
+        await other.start()
+        await other.begin_transaction()
+        for partition in range(4):
+            await other.send_and_wait(topic, b"?", b"another shard", partition)
+        whole = [request(i, gpu_type="a100", gpu_hours=100.0) for i in range(20)]
+        await send(settings, whole[:10])
+        await until(lambda: _decided(first, 10))
+        stop.set()
+        await running
+        await send(settings, whole[10:])
+
+        second = asyncio.create_task(drained(settings))
+        await asyncio.wait([second], timeout=1.0)
+        assert not second.done()
+        await other.abort_transaction()
+        await second
+        await other.stop()
+
+        await check_once(settings, 20)
+
+    run(go())
 
 
 def test_a_missing_topic_is_one_line(kafka_broker: Broker) -> None:

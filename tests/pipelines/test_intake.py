@@ -31,7 +31,7 @@ def test_each_record_keeps_its_time_of_arrival() -> None:
     (second,) = intake.take()
 
     assert first.arrived.tolist() == [0, 0, 5]
-    assert (first.wait_s, first.bytes) == (5.0, 12)
+    assert (first.wait_s, first.bytes) == (5.0, 3 * 104)
     assert [r.offset for r in second.records] == [3]
     assert (second.arrived.tolist(), second.wait_s) == ([5.0], 0.0)
     assert intake.take() == []
@@ -51,4 +51,4 @@ def test_log_order_is_by_partition_and_offset_with_times_alongside() -> None:
     places = [(r.partition, r.offset) for r in ordered.records]
     assert places == [(0, 3), (0, 4), (1, 7), (1, 8)]
     assert ordered.arrived.tolist() == [1, 1, 0, 0]
-    assert ordered.bytes == batch.bytes == 16
+    assert ordered.bytes == batch.bytes == 4 * 104

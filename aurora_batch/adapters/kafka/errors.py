@@ -60,6 +60,8 @@ async def translated(doing: str, bootstrap: str, timeout_s: float) -> AsyncItera
         ) from error
     except kafka_errors.KafkaError as error:
         raise _translate(error, doing, bootstrap) from error
+    except OSError as error:
+        raise Doubtful(f"{doing} at {bootstrap} failed: {_line(error)}") from error
 
 
 def _translate(error: Any, doing: str, bootstrap: str) -> BrokerError:

@@ -1,5 +1,6 @@
 """A topic read from a given place, without a group and without a trace."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import translated
 from aurora_batch.adapters.kafka.source import record_of
 from aurora_batch.schema import Record
+
+_LOOK_S = 0.05
 
 
 class Reader:
@@ -76,9 +79,12 @@ class Reader:
     async def last_value(self, key: bytes, partition: int) -> bytes | None:
         """Return the newest value under `key` in a partition, None where there is none.
 
-        Reads backwards in steps that double, since what is asked for is mostly near the end.
+        Reads backwards in steps that double, since what is asked for is mostly near the end. A
+        value that is committed may lie behind the beginning of somebody else's open transaction,
+        where committed records cannot be read yet; the end of that is waited for.
         """
         tp = TopicPartition(self._topic, partition)
+        await self._uncovered(tp)
         async with self._bounded("reading back"):
             first = (await self._consumer.beginning_offsets([tp]))[tp]
             end = (await self._consumer.end_offsets([tp]))[tp]
@@ -91,6 +97,20 @@ class Reader:
                     return value
                 high, step = low, 2 * step
         return None
+
+    async def _uncovered(self, tp: Any) -> None:
+        """Wait until every transaction that wrote to a partition before now has ended."""
+        raw = AIOKafkaConsumer(isolation_level="read_uncommitted", **self._cluster.options)
+        longest_s = self._cluster.settings.transaction_timeout_ms / 1000
+        async with self._bounded("waiting for transactions on the ledger", longest_s):
+            try:
+                await raw.start()
+                end = (await raw.end_offsets([tp]))[tp]
+                # The broker sets no event when a transaction ends.
+                while (await self._consumer.end_offsets([tp]))[tp] < end:  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_S)
+            finally:
+                await raw.stop()
 
     async def _between(self, tp: Any, low: int, high: int) -> Sequence[Any]:
         """Return aiokafka's records of the offsets low <= offset < high."""
