@@ -24,6 +24,7 @@ from pipelines.worker import Observer, Worker
 
 T = TypeVar("T")
 DEADLINE_S = 60.0
+CLI = ("pipelines.cli",)
 NOON = "2026-01-01T12:00:00Z"
 
 
@@ -114,9 +115,11 @@ async def until(condition: Any, every_s: float = 0.05) -> None:
 
 
 class StreamProcess:
-    """`aurora stream` as a process, with the given settings."""
+    """`aurora stream` as a process, with the given settings; `module` is what runs it."""
 
-    def __init__(self, settings: Settings, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self, settings: Settings, folder: Path, *arguments: str, module: Sequence[str] = CLI
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         plain = to_plain(settings)
         for name, sections in (
@@ -127,7 +130,7 @@ class StreamProcess:
             chosen = {section: plain[section] for section in sections}
             (folder / f"{name}.json").write_text(json.dumps(chosen))
         self.providers = folder / "providers.json"
-        command = [sys.executable, "-m", "pipelines.cli", "stream", "--config", str(folder)]
+        command = [sys.executable, "-m", *module, "stream", "--config", str(folder)]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("AURORA_")}
         self._process = subprocess.Popen(
             [*command, *arguments],
@@ -171,10 +174,10 @@ class StreamProcess:
 
 @contextlib.asynccontextmanager
 async def stream_process(
-    settings: Settings, folder: Path, *arguments: str
+    settings: Settings, folder: Path, *arguments: str, module: Sequence[str] = CLI
 ) -> AsyncIterator[StreamProcess]:
     """Run `aurora stream`; whatever happens, it has ended afterwards."""
-    process = StreamProcess(settings, folder, *arguments)
+    process = StreamProcess(settings, folder, *arguments, module=module)
     try:
         yield process
     finally:

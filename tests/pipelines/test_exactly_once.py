@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+import signal
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -15,6 +17,7 @@ from aurora_batch.errors import BrokerError
 from aurora_batch.settings import Settings
 from pipelines.worker import Worker
 from tests.broker import Broker
+from tests.crashing import POINTS
 from tests.streaming import (
     cluster_of,
     decisions_of,
@@ -99,6 +102,46 @@ def test_kills_in_mid_run_lose_and_double_nothing(kafka_broker: Broker, tmp_path
         await check_once(settings, count)
 
     asyncio.run(asyncio.wait_for(go(), 200))
+
+
+async def crashed_once(settings: Settings, folder: Path, point: str) -> None:
+    """Decide 2,000 scarce requests, with one death at a point in the third batch."""
+    await send(settings, (request(i, gpu_hours=0.1 + i % 5) for i in range(2000)))
+    crashing = ("tests.crashing", point, "3")
+    async with stream_process(settings, folder, "--until-end", module=crashing) as process:
+        assert await process.ended() == -signal.SIGKILL, process.output
+    async with stream_process(settings, folder, "--until-end") as process:
+        assert await process.ended() == 0, process.output
+
+
+@pytest.mark.parametrize("point", [p for p in POINTS if p != "before offsets alone"])
+def test_death_at_each_point_of_the_protocol(
+    kafka_broker: Broker, tmp_path: Path, point: str
+) -> None:
+    """Wherever it dies, its successor decides the rest, each request once, no pool over."""
+
+    async def go() -> None:
+        settings = await prepared(kafka_broker, point.replace(" ", "-"), batch=100)
+        await crashed_once(settings, tmp_path, point)
+        await check_once(settings, 2000)
+
+    run(go())
+
+
+def test_without_transactions_a_death_doubles(kafka_broker: Broker, tmp_path: Path) -> None:
+    """The control: at least once, dying before the offsets are committed, decides twice."""
+
+    async def go() -> None:
+        settings = await prepared(kafka_broker, "control", batch=100)
+        settings = msgspec.structs.replace(
+            settings, kafka=msgspec.structs.replace(settings.kafka, transactional="off")
+        )
+        await crashed_once(settings, tmp_path, "before offsets alone")
+        counts = Counter(d["request_id"] for d in await decisions_of(settings))
+        assert len(counts) == 2000
+        assert max(counts.values()) == 2
+
+    run(go())
 
 
 def test_a_second_worker_of_a_shard_fences_the_first(kafka_broker: Broker) -> None:
