@@ -5,6 +5,7 @@ import os
 
 from aurora_batch.adapters.kafka import Cluster
 from aurora_batch.configuration import Loaded
+from aurora_batch.errors import SettingsError
 from pipelines import cli_options
 
 VARIABLE = "AURORA_KAFKA"
@@ -25,7 +26,14 @@ def load(args: argparse.Namespace) -> Loaded:
     first = [f"kafka.bootstrap={said}"] if said else []
     last = [f"kafka.bootstrap={args.kafka}"] if args.kafka else []
     copied = argparse.Namespace(**{**vars(args), "set": [*first, *args.set, *last]})
-    return cli_options.load(copied)
+    try:
+        return cli_options.load(copied)
+    except SettingsError as error:
+        own = not any(text.startswith("kafka.bootstrap") for text in args.set)
+        if error.key == "kafka.bootstrap" and (first or last) and own:
+            source = "--kafka" if last else VARIABLE
+            raise SettingsError(source, error.key, error.value, error.expected) from None
+        raise
 
 
 def cluster(loaded: Loaded) -> Cluster:

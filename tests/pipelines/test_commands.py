@@ -1,9 +1,12 @@
 """`aurora topics`, `produce` and `tail` from outside."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,11 +19,14 @@ from tests.broker import Broker
 from tests.streaming import decisions_of, drained, records_of, run, settings_for
 
 
-def aurora(*arguments: str) -> subprocess.CompletedProcess[str]:
+def aurora(
+    *arguments: str, environ: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
     """Run `aurora` and return what it said."""
     return subprocess.run(
         [sys.executable, "-m", "pipelines.cli", *arguments],
         cwd=Path(__file__).parents[2],
+        env={**os.environ, **environ},
         capture_output=True,
         text=True,
         timeout=60,
@@ -84,6 +90,19 @@ def test_what_is_wrong_is_one_line(
 
     (line,) = done.stderr.splitlines()
     assert (done.returncode, said in line) == (code, True), line
+
+
+def test_the_broker_comes_from_the_flag_then_the_variable(embedded: str) -> None:
+    """`--kafka` wins over `AURORA_KAFKA`; what is wrong names where it was said."""
+    tail = ("tail", "--count", "1")
+    away = {"AURORA_KAFKA": "127.0.0.1:1"}
+
+    assert "answers at 127.0.0.1:1;" in aurora(*tail, environ=away).stderr
+    assert "AURORA_KAFKA: kafka.bootstrap" in aurora(*tail, environ={"AURORA_KAFKA": "x"}).stderr
+    assert "--kafka: kafka.bootstrap" in aurora(*tail, "--kafka", "x", environ=away).stderr
+    silent = ("--set", "kafka.topics.decisions=none.such")
+    said = aurora(*tail, "--kafka", embedded, *silent, environ=away).stderr
+    assert f"topic none.such does not exist at {embedded}" in said
 
 
 @pytest.mark.kafka

@@ -1,0 +1,255 @@
+"""A session: one run of the commit protocol, from a takeover to a stop or a failure.
+
+Every wait in it has a deadline.
+
+    0  take over   start the producer, which fences a predecessor and ends its transaction; only
+                   then read the ledger and the committed offsets, and seek to them
+    1  poll        records into the open micro-batch, until too many bytes are in flight
+    2  decode      |
+    3  decide      |  in the worker thread, while the next micro-batch fills
+    4  stage       |  decisions, dead letters and the ledger as record batches
+    5  commit      all of them and the offsets: one transaction, or sends awaited, then offsets
+    6  advance     counts, observers; the batch leaves the account of what is in flight
+    7  abort       whatever fails in 0 to 5 ends the session: the producer is thrown away,
+                   everything in flight forgotten. The next session's step 0 is the rewind.
+
+What is committed is thus the only memory that counts. State never comes from a session that
+failed, so it does not matter whether a commit of which no answer came had happened: step 0 reads
+how it ended.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aurora_batch import engine, progress, router
+from aurora_batch.adapters.kafka import Doubtful, Reader, Sink, Source, Staged
+from aurora_batch.engine import Decided
+from aurora_batch.errors import BrokerError
+from aurora_batch.fleet import Fleet
+from aurora_batch.metrics import Committed
+from aurora_batch.replies import Message
+from aurora_batch.router import RouterState
+from pipelines.intake import Batch, Intake
+
+if TYPE_CHECKING:
+    from pipelines.worker import Worker
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.2  # between looks at the stop event
+BUSY_POLL_S = 0.005  # while a batch that is of age waits for the one before
+WATCH_S = 1.0  # between looks at the end offsets
+RECOMMIT_S = 3600.0  # without a batch, after which the offsets are committed again
+
+
+@dataclass(frozen=True)
+class Work:
+    """A micro-batch that is decided and staged."""
+
+    batch: Batch  # its records in the order in which they were decided
+    decided: Decided
+    staged: Staged
+    rows: NDArray[np.int64]  # requests of each record
+
+
+class Session:
+    """See the module; `run` it once."""
+
+    def __init__(self, worker: "Worker", stop: asyncio.Event, *, until_end: bool) -> None:
+        self._worker = worker
+        self._stop = stop
+        self._until_end = until_end
+        self._topics = worker.settings.kafka.topics
+        self._closed: asyncio.Queue[Batch | None] = asyncio.Queue()  # bounded by its bytes
+        self._worked: asyncio.Queue[Work | None] = asyncio.Queue(1)
+        self._bytes = 0
+        self._room = asyncio.Event()
+        self._sink: Sink
+        self._source: Source
+        self._state: RouterState
+        self.opened = False
+        self.commits = 0
+
+    async def run(self) -> None:
+        """Run until a stop (then everything is committed) or a failure."""
+        async with AsyncExitStack() as stack:
+            await self._take_over(stack)
+            self.opened = self._worker.ready = True
+            watch = asyncio.create_task(self._watch())
+            stack.callback(watch.cancel)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._poll())
+                    tasks.create_task(self._decide())
+                    tasks.create_task(self._commit())
+            except BaseExceptionGroup as group:
+                raise _foremost(group) from None
+
+    async def _take_over(self, stack: AsyncExitStack) -> None:
+        """Step 0: producer, then ledger and offsets, then seek."""
+        worker, topics = self._worker, self._topics
+        names = (topics.requests, topics.decisions, topics.dead_letters, topics.ledger)
+        counts = await worker.cluster.partitions(names)
+        own = worker.shard.partitions(counts[topics.requests])
+        transactional = worker.settings.kafka.transactional != "off"
+        self._sink = Sink(worker.cluster, counts, worker.identity if transactional else None)
+        stack.push_async_callback(self._sink.close)
+        await self._sink.open()
+        self._state = await self._restored()
+        self._source = Source(worker.cluster, topics.requests, own)
+        stack.push_async_callback(self._source.close)
+        await self._source.open()
+        offsets = await self._source.rewind()
+        worker.account.rewound(offsets)
+        if self._until_end and worker.ends is None:
+            worker.ends = await self._source.end_offsets()
+        worker.metrics.took_over()
+        log.info(
+            "shard %s begins at %s, %s", worker.shard, _shown(offsets),
+            "one transaction a batch" if transactional else "at least once",
+        )  # fmt: skip
+
+    async def _restored(self) -> RouterState:
+        """Return the state of the shard's last committed batch."""
+        worker = self._worker
+        key = worker.identity.encode()
+        async with Reader(worker.cluster, self._topics.ledger, from_start=True) as reader:
+            saved = await reader.last_value(key, self._sink.partition_of(self._topics.ledger, key))
+        if saved is None:
+            return router.initial_state(worker.fleets.current, worker.settings, worker.shard.label)
+        return router.restore(saved, worker.settings, worker.shard.label)
+
+    async def _poll(self) -> None:
+        """Step 1: fill micro-batches and close them; at the end, close the last one."""
+        intake = Intake(self._worker.settings.router.batch, self._worker.clock)
+        while not await self._finished():
+            if self._bytes >= self._worker.settings.kafka.max_in_flight_bytes:
+                self._close(intake.take())  # or it would wait for its own bytes to leave
+                self._room.clear()
+                await self._room.wait()
+            due = intake.due()
+            # One that is of age goes on filling while the one before is still being decided.
+            if due == 0 and self._closed.empty():
+                self._close(intake.take())
+                due = None
+            wait = POLL_S if due is None else max(due, BUSY_POLL_S)
+            records = await self._source.poll(min(wait, POLL_S))
+            self._bytes += progress.size_of(records)
+            self._close(intake.add(records))
+        self._close(intake.take())
+        self._closed.put_nowait(None)
+
+    def _close(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            self._closed.put_nowait(batch)
+
+    async def _finished(self) -> bool:
+        if self._stop.is_set():
+            return True
+        ends = self._worker.ends
+        if ends is None:
+            return False
+        positions = await self._source.positions()
+        return all(positions[p] >= end for p, end in ends.items())
+
+    async def _decide(self) -> None:
+        """Steps 2 to 4, in the worker thread; the fleet is swapped here, between batches."""
+        loop = asyncio.get_running_loop()
+        while batch := await self._closed.get():
+            fleet = self._worker.fleets.current
+            work = await loop.run_in_executor(
+                self._worker.thread, self._work, batch, fleet, self._state
+            )
+            self._state = work.decided.state
+            self._worker.account.decoded(work.batch.records, work.rows)
+            await self._worked.put(work)
+        await self._worked.put(None)
+
+    def _work(self, batch: Batch, fleet: Fleet, state: RouterState) -> Work:
+        batch = batch.in_log_order()
+        decided = engine.decide(batch.records, fleet, state, self._worker.settings)
+        snapshot = Message(router.snapshot(decided.state), self._worker.identity.encode())
+        staged = self._sink.stage(
+            {
+                self._topics.decisions: decided.decision_messages,
+                self._topics.dead_letters: decided.dead_letters,
+                self._topics.ledger: [snapshot],
+            }
+        )
+        return Work(batch, decided, staged, progress.rows_of(decided.decoded, len(batch.records)))
+
+    async def _commit(self) -> None:
+        """Steps 5 and 6."""
+        while work := await self._next():
+            decided = work.decided
+            outcome = progress.Outcome(
+                progress.next_offsets(work.batch.records),
+                decided.decisions.num_rows,
+                len(decided.decoded.rejections),
+            )
+            began = self._worker.clock()
+            self._worker.account.committing(outcome)
+            # Those of quiet partitions as well: brokers forget what is not committed for a week.
+            offsets = {**self._worker.account.committed, **outcome.offsets}
+            await self._sink.commit(work.staged, offsets, self._source)
+            self._worker.account.done(outcome)
+            self.commits += 1
+            self._bytes -= work.batch.bytes
+            self._room.set()
+            self._advance(work, began)
+
+    async def _next(self) -> Work | None:
+        """Return what is to be committed next; while there is nothing, commit the same again."""
+        while True:
+            try:
+                return await asyncio.wait_for(self._worked.get(), RECOMMIT_S)
+            except TimeoutError:
+                nothing = self._sink.stage({})
+                await self._sink.commit(nothing, self._worker.account.committed, self._source)
+
+    def _advance(self, work: Work, began: float) -> None:
+        worker, decided = self._worker, work.decided
+        now = worker.last_commit = worker.clock()
+        done = Committed(
+            decisions=decided.decisions,
+            durations=now - work.batch.arrived[decided.decoded.index],
+            rejections=decided.decoded.rejections,
+            batches=decided.batches,
+            unknown_fields=decided.decoded.unknown_fields.total(),
+            wait_s=work.batch.wait_s,
+            decode_s=decided.decode_s,
+            decide_s=decided.decide_s,
+            emit_s=now - began,
+            at=time.time(),
+        )
+        worker.metrics.committed(done, worker.account)
+        for observer in worker.observers:
+            observer(done)
+
+    async def _watch(self) -> None:
+        """Keep the lag and the flow up to date."""
+        while True:
+            with suppress(BrokerError):  # whoever commits will meet it too, and act
+                self._worker.lag = self._worker.account.lag(await self._source.end_offsets())
+            self._worker.metrics.flow(self._worker.account, self._bytes, self._worker.lag)
+            await asyncio.sleep(WATCH_S)
+
+
+def _foremost(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what to act on: a bug before anything else, then a refusal, then a doubt."""
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves.append(_foremost(error) if isinstance(error, BaseExceptionGroup) else error)
+    return min(leaves, key=lambda e: (isinstance(e, Doubtful), isinstance(e, BrokerError)))
+
+
+def _shown(offsets: Mapping[int, int]) -> str:
+    return ", ".join(f"{p}:{offset}" for p, offset in sorted(offsets.items()))
