@@ -13,7 +13,7 @@ from kernels.repair import Plan
 F64 = NDArray[np.float64]
 
 # Rounds of improvement: credit for freed room, and resources in a chain.
-ROUNDS = ((0.0, 1), (0.9, 4), (0.95, 8), (0.8, 3), (1.0, 5), (0.6, 3))
+ROUNDS = ((0.0, 1), (0.8, 2), (0.9, 4), (0.95, 8), (1.0, 5), (0.6, 3))
 DEPTH = 8
 # Once they are through, prices are disturbed (lognormal), so that other moves come close.
 NOISE = (0.02, 0.1, 0.3, 0.05, 0.2)

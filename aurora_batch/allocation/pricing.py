@@ -18,7 +18,7 @@ F64 = NDArray[np.float64]
 SWEEPS = 100
 SETTLED = 2e-5
 # The same where little work is left, less than this many visits of each pair.
-HURRIED = 3e-4
+HURRIED = 1e-3
 HURRY = 20
 # How far a price moves, as a multiple of the way to its own minimum. Found best on markets of 7 to
 # 64 pools: 1.0 needs three times as many sweeps and can stall, 1.8 does not settle.

@@ -22,6 +22,7 @@ Method = Literal["auto", "exact", "dual", "greedy"]
 LEAST_WORK = 2_000_000
 WORK_PER_PAIR = 80
 UNLIMITED = 1 << 62  # work, where a deadline decides
+LP_PAIRS = 20_000  # beyond, SciPy's LP takes long to find no better prices
 LARGE_WORK = 8_000_000
 LARGE_WORK_PER_PAIR = 6
 
@@ -116,9 +117,10 @@ def _greedy(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Out
 def _exact(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outcome:
     """Search to the end, unless a deadline was set."""
     rows, supply = market.rows, market.supply
-    quotes = pricing.quote(market, exact.lp_prices(rows, supply))
-    ascent = pricing.find_prices(market, quotes.prices, meter)
-    quotes = min(quotes, ascent, key=lambda q: q.bound)
+    quotes = pricing.find_prices(market, warm, meter)
+    if rows.pool.size <= LP_PAIRS:
+        least = pricing.quote(market, market.priceable(exact.lp_prices(rows, supply)))
+        quotes = min(quotes, least, key=lambda q: q.bound)
     found = exact.best_choice(rows, supply, time_limit=meter.seconds_left())
     plan = dual.plan_of(market, found.choice, quotes)
     return plan, quotes, "optimal" if found.proven else None
