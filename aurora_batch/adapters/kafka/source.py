@@ -26,7 +26,7 @@ SILENCE_S = 1.0
 class Source:
     """A consumer of some partitions of one topic, from where the group's offsets say.
 
-    Order of use: `open`, `rewind`, then `poll` as often as wanted, `close`. Not for two tasks.
+    Order of use: `open`, `rewind`, then `poll` as often as wanted, from one task; `close`.
 
     Parameters
     ----------
