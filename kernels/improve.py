@@ -27,7 +27,7 @@ I64 = NDArray[np.int64]
 
 CORE = 60  # moves that are combined at most; one bit of an int64 each
 STATES = 2_000  # combinations kept at most
-LEAST_GAIN = 1e-9  # of the value of the mean pair; less is rounding
+PACK_WORK = 100  # what a packing costs beside the pairs that it visits, in pairs
 
 
 class Resources(NamedTuple):
@@ -324,6 +324,7 @@ def _pack(
     price = resources.price[r]
     least = -price * room if price > 0.0 else 0.0
     size, visited = _collect(rows, resources, plan, r, credit, least, s.found)
+    visited += PACK_WORK
     if size == 0:
         return 0.0, visited
     size = _shortlist(rows, plan, r, s.found, size, s.short)
@@ -491,7 +492,7 @@ def shake(
         for _ in range(1 + _draw(state, kicks)):
             i = _draw(state, n)
             width = rows.start[i + 1] - rows.start[i]
-            work += 1
+            work += PACK_WORK
             if width > 0:
                 e = rows.start[i] + _draw(state, width)
                 if e != plan.choice[i]:

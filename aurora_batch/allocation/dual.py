@@ -22,12 +22,12 @@ LEAST_GAIN = 1e-9  # of the bound, per round and per chain
 CHUNK = 200_000  # pairs visited between two looks at the clock, about 2 ms
 
 # Random tries are for small markets: pairs forced at a time, share of the gap that a try may lose,
-# and work without gain after which to give up.
+# and work without gain, for each pair, after which to give up.
 SHAKEN_PAIRS = 20_000
 KICKS = 2
-DROP = 0.2
+DROP = 0.3
 SHAKE_CHAIN = 64
-SHAKE_PATIENCE = 2_500  # per pair
+SHAKE_PATIENCE = 2_500
 
 
 def plan_at(market: Market, quotes: Quotes, meter: Meter) -> Plan:
@@ -72,10 +72,12 @@ def _most_idle_first(prices: F64, plan: Plan) -> NDArray[np.int64]:
     return np.argsort(-room, kind="stable")
 
 
-def shake(market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int) -> Plan:
-    """Return the best plan of random tries, until they bring no more gain."""
+def shake(
+    market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int, patience: float
+) -> Plan:
+    """Return the best plan of random tries, until `patience` work for each pair brought no gain."""
     rows = market.rows
-    patience = SHAKE_PATIENCE * rows.pool.size
+    patience *= rows.pool.size
     resources = Resources(market.columns, market.tenants, np.concatenate(quotes.prices))
     scratch = kernel.new_scratch(resources, SHAKE_CHAIN)
     state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)

@@ -99,13 +99,14 @@ def _auto(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outco
     plan, quotes, _ = _dual(market, warm, meter, seed)
     if market.rows.pool.size > dual.SHAKEN_PAIRS:
         return plan, quotes, None
-    plan = dual.shake(market, quotes, plan, meter, seed)
+    plan = dual.shake(market, quotes, plan, meter, seed, dual.SHAKE_PATIENCE)
     if meter.done(repair.worth(market.rows, plan), quotes.bound):
         return plan, quotes, None
     plan, proven = finish(market, quotes, plan, meter)
     if proven:
         return plan, quotes, "optimal"
-    return dual.shake(market, quotes, plan, meter, seed + 1), quotes, None
+    patience = dual.SHAKE_PATIENCE if meter.deadline_s is None else np.inf  # time was given to use
+    return dual.shake(market, quotes, plan, meter, seed + 1, patience), quotes, None
 
 
 def _greedy(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outcome:
