@@ -27,7 +27,7 @@ NODE_WORK = 40
 NODES = 5_000
 # Parts of the gap that a pair may lose, one search each, and of the time left to search it.
 SHARES = (0.15, 0.4, 1.0)
-TIME_SHARE = {0.15: 0.1, 0.4: 0.15, 1.0: 0.3}
+TIME_SHARE = {0.15: 0.15, 0.4: 0.25, 1.0: 0.5}
 SAFETY_S = 0.015  # a search starts slowly and looks at the clock now and then only
 UNLIMITED_NODES = 1 << 30
 

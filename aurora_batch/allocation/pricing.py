@@ -24,6 +24,7 @@ HURRY = 20
 # 64 pools: 1.0 needs three times as many sweeps and can stall, 1.8 does not settle.
 RELAX = 1.5
 WARM_REACH = 0.1  # share of a warm price around which its minimum is looked for first
+NOISE = (0.1, 0.03, 0.01, 0.003, 0.001)  # of a value, to get off a point where prices are stuck
 # Where rows are wide, prices are found on the best pairs of each request, chosen anew a few times.
 TRIM_PAIRS = 1_000_000
 TRIM_WIDTH = 16
@@ -110,6 +111,27 @@ def find_prices(market: Market, warm: Prices | None, meter: Meter, sweeps: int =
     if bounds[-1] == min(bounds):
         return Quotes(prices, quotes.net, quotes.leaders, bounds[-1])
     return quote(market, best)
+
+
+def unstick(market: Market, quotes: Quotes, meter: Meter, seed: int) -> Quotes:
+    """Lower the dual function where no single price can, because many requests are alike.
+
+    Values are disturbed, so that requests leave a pool one by one as its price rises; at ever less
+    noise, the prices found come close to those of the market itself.
+    """
+    random = np.random.default_rng(seed)
+    noise = random.uniform(-1.0, 1.0, market.rows.pool.size)
+    best = quotes
+    prices = quotes.prices
+    for scale in NOISE:
+        if meter.spent():
+            break
+        noisy = market.rows._replace(value=market.rows.value * (1.0 + scale * noise))
+        prices = find_prices(Market(noisy, market.supply), prices, meter).prices
+        best = min(best, quote(market, prices), key=lambda q: q.bound)
+    if best is not quotes and not meter.spent():
+        best = min(best, find_prices(market, best.prices, meter), key=lambda q: q.bound)
+    return best
 
 
 def _level(market: Market) -> Prices:

@@ -22,6 +22,7 @@ Method = Literal["auto", "exact", "dual", "greedy"]
 LEAST_WORK = 2_000_000
 WORK_PER_PAIR = 80
 UNLIMITED = 1 << 62  # work, where a deadline decides
+STUCK_GAP = 0.01  # beyond, after rounding, it may be the prices that are wrong
 LP_PAIRS = 20_000  # beyond, SciPy's LP takes long to find no better prices
 LARGE_WORK = 8_000_000
 LARGE_WORK_PER_PAIR = 6
@@ -87,6 +88,10 @@ def _dual(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outco
         narrow, warm = pricing.trim(market, warm, meter)
     quotes = pricing.find_prices(narrow, warm, meter)
     plan = dual.plan_at(narrow, quotes, meter)
+    if relative_gap(repair.worth(narrow.rows, plan), quotes.bound) > STUCK_GAP:
+        lower = pricing.unstick(narrow, quotes, meter, seed)
+        if lower is not quotes:
+            quotes, plan = lower, dual.plan_at(narrow, lower, meter)
     dual.improve(narrow, quotes, plan, meter, seed)
     if market.wide:
         quotes = pricing.quote(market, market.priceable(quotes.prices))
