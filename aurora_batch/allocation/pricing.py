@@ -113,25 +113,28 @@ def find_prices(market: Market, warm: Prices | None, meter: Meter, sweeps: int =
     return quote(market, best)
 
 
-def unstick(market: Market, quotes: Quotes, meter: Meter, seed: int) -> Quotes:
+def unstick(
+    market: Market, quotes: Quotes, meter: Meter, seed: int
+) -> tuple[Quotes, Market, Quotes]:
     """Lower the dual function where no single price can, because many requests are alike.
 
     Values are disturbed, so that requests leave a pool one by one as its price rises; at ever less
-    noise, the prices found come close to those of the market itself.
+    noise, the prices found come close to those of the market itself. Returns the best quotes of the
+    market, and the last disturbed market with its own, at which fewer requests are at a tie.
     """
     random = np.random.default_rng(seed)
     noise = random.uniform(-1.0, 1.0, market.rows.pool.size)
-    best = quotes
-    prices = quotes.prices
+    best, disturbed, last = quotes, market, quotes
     for scale in NOISE:
         if meter.spent():
             break
         noisy = market.rows._replace(value=market.rows.value * (1.0 + scale * noise))
-        prices = find_prices(Market(noisy, market.supply), prices, meter).prices
-        best = min(best, quote(market, prices), key=lambda q: q.bound)
+        disturbed = Market(noisy, market.supply)
+        last = find_prices(disturbed, last.prices, meter)
+        best = min(best, quote(market, last.prices), key=lambda q: q.bound)
     if best is not quotes and not meter.spent():
         best = min(best, find_prices(market, best.prices, meter), key=lambda q: q.bound)
-    return best
+    return best, disturbed, last
 
 
 def _level(market: Market) -> Prices:

@@ -89,9 +89,9 @@ def _dual(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outco
     quotes = pricing.find_prices(narrow, warm, meter)
     plan = dual.plan_at(narrow, quotes, meter)
     if relative_gap(repair.worth(narrow.rows, plan), quotes.bound) > STUCK_GAP:
-        lower = pricing.unstick(narrow, quotes, meter, seed)
-        if lower is not quotes:
-            quotes, plan = lower, dual.plan_at(narrow, lower, meter)
+        quotes, disturbed, last = pricing.unstick(narrow, quotes, meter, seed)
+        plans = (plan, dual.plan_at(narrow, quotes, meter), dual.plan_at(disturbed, last, meter))
+        plan = max(plans, key=lambda p: repair.worth(narrow.rows, p))
     dual.improve(narrow, quotes, plan, meter, seed)
     if market.wide:
         quotes = pricing.quote(market, market.priceable(quotes.prices))
