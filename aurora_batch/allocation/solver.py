@@ -25,7 +25,7 @@ UNLIMITED = 1 << 62  # work, where a deadline decides
 STUCK_GAP = 0.01  # beyond, after rounding, it may be the prices that are wrong
 LP_PAIRS = 20_000  # beyond, SciPy's LP takes long to find no better prices
 LARGE_WORK = 8_000_000
-LARGE_WORK_PER_PAIR = 6
+LARGE_WORK_PER_PAIR = 5
 
 
 def solve(
