@@ -21,10 +21,10 @@ I32 = NDArray[np.int32]
 
 # Pairs that a solve may visit. Counted work, never time, ends a solve on the live path, so every
 # machine decides the same: so many for each configured millisecond of the deadline, which is what
-# one core of a slow server does, and no more than a small batch repays (on 200 requests, 5 million
-# instead of 2 bring 0.3 % of value and halve the throughput).
-WORK_PER_MS = 100_000
-SMALL_WORK = 2_000_000
+# one core of a slow server does, and no more than a small batch repays (on 250 requests, 2 million
+# instead of 1 bring 0.02 % of value and halve the throughput).
+WORK_PER_MS = 80_000
+SMALL_WORK = 1_000_000
 SMALL_WORK_PER_PAIR = 200
 
 
