@@ -186,11 +186,18 @@ def _outcome(task: Task, made: Made) -> decisions.Outcome:
 
 
 def _prices(made: Made, task: Task) -> Prices | None:
-    """Prices to start the next solve from: those of the last one that found something scarce."""
-    solved = made.allocation
+    """Prices to start the next solve from: those of the last one that found something scarce.
+
+    A pool with no room for any request of the batch took no part in the solve and has no price
+    there; it keeps the one that it had, for the next window.
+    """
+    solved, warm = made.allocation, task.warm
     if solved is None or not (solved.pool_prices.any() or solved.budget_prices.any()):
-        return task.warm
-    return Prices(solved.pool_prices, solved.budget_prices)
+        return warm
+    if warm is None:
+        return Prices(solved.pool_prices, solved.budget_prices)
+    full = task.supply.left < task.columns.requests.hours.min(initial=np.inf)
+    return Prices(np.where(full, warm.pool, solved.pool_prices), solved.budget_prices)
 
 
 def _record(stamp: decisions.Stamp, made: Made, after: Ledger, late: int) -> BatchRecord:

@@ -245,3 +245,18 @@ def test_prices_of_another_fleet_are_forgotten() -> None:
     assert first.state.prices is not None
     assert plenty.state.prices is None
     assert again.batch.pool_prices.size == 3
+
+
+def test_a_full_pool_keeps_its_price_for_the_next_window() -> None:
+    """A pool that is used up takes no part in the later solves, and is not forgotten by them."""
+    fleet = fleet_of((1.0, 100.0, 2.0), (2.0, 100.0, 6.0))
+    cheap_only = {"gpu_hours": 1.0, "max_price": 1.5}
+    state = router.initial_state(fleet, SETTINGS)
+    first = router.step(table([cheap_only] * 3), fleet, state, SETTINGS)
+    second = router.step(table([{"gpu_hours": 3.0}] * 3), fleet, first.state, SETTINGS)
+
+    assert first.state.prices is not None
+    assert second.state.prices is not None
+    assert second.batch.pool_left.tolist() == [0, 0]
+    assert second.state.prices.pool[0] == first.state.prices.pool[0] > 0
+    assert second.state.prices.pool[1] > 0
