@@ -65,11 +65,11 @@ class Task:
             indices=rows.indices,
             indptr=rows.indptr,
             demand=requests.hours,
-            pool=self.fleet.offer_pool,
+            pool=self.columns.blocks.pool,
             capacity=self.supply.left,
             tenant=requests.tenant if budgeted else None,
             cost=pairs.cost_rows(
-                rows.indptr, rows.indices, self.fleet.offer_price, requests.hours
+                rows.indptr, rows.indices, self.columns.blocks.price, requests.hours
             ) if budgeted else None,
             budget=self.supply.budget if budgeted else None,
             rest=self._values_left_out(rows.rest),

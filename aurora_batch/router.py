@@ -153,7 +153,7 @@ def step(
     task = Task(
         scoring.columns(requests, fleet, tenants),
         fleet,
-        Supply(opened.pool_left, opened.pool_total, opened.budget_left),
+        Supply(opened.pool_left.copy(), opened.pool_total.copy(), opened.budget_left.copy()),
         settings.router,
         state.prices if state.fleet_version == fleet.version else None,
     )
@@ -276,14 +276,15 @@ def warm_up(fleet: Fleet, settings: Settings) -> None:
     Decides a made-up batch, too large for the fleet, that no one sees.
     """
     n = 256
+    asked = fleet.gpu_types or ("none",)
+    budgets = Tenants.from_settings(settings).budget_ids or (None,)
     rows = {
         "request_id": [f"warm-up-{i}" for i in range(n)],
+        "tenant_id": [budgets[i % len(budgets)] if i % 2 else None for i in range(n)],
         "workload_type": ["general"] * n,
-        "gpu_type": [fleet.gpu_types[i % len(fleet.gpu_types)] for i in range(n)]
-        if fleet.gpu_types
-        else ["none"] * n,
+        "gpu_type": [asked[i % len(asked)] for i in range(n)],
         "region": ["global"] * n,
-        "gpu_hours": [float(fleet.pool_capacity.sum()) / n * 4 + 1e-3 for _ in range(n)],
+        "gpu_hours": [float(fleet.pool_capacity.sum()) * (1 + i % 5) / n + 1e-3 for i in range(n)],
         "priority": [1.0 + i % 3 for i in range(n)],
         "requested_at": [datetime(2000, 1, 1, tzinfo=UTC)] * n,
     }

@@ -124,11 +124,11 @@ def columns(requests: pa.Table, fleet: Fleet, tenants: Tenants) -> Columns:
         blocks=BlockTable(
             gpu_match=gpu_match,
             region_match=region_match,
-            active=fleet.offer_active,
-            pool=fleet.offer_pool,
-            price=fleet.offer_price,
-            latency=fleet.offer_latency_ms,
-            reputation=fleet.offer_reputation,
+            active=fleet.offer_active.copy(),
+            pool=fleet.offer_pool.copy(),
+            price=fleet.offer_price.copy(),
+            latency=fleet.offer_latency_ms.copy(),
+            reputation=fleet.offer_reputation.copy(),
         ),
         priority=_floats(requests["priority"]),
         longest=int(np.diff(start).max(initial=0)),
@@ -169,8 +169,12 @@ def _classes(requests: pa.Table, fleet: Fleet) -> tuple[I32, list[str], list[str
 
 
 def _floats(column: pa.ChunkedArray) -> F64:
-    """Column as contiguous float64; null becomes NaN."""
-    return np.ascontiguousarray(column.to_numpy(), dtype=np.float64)
+    """Column as float64; null becomes NaN.
+
+    A copy, because a view of Arrow's memory cannot be written to, and Numba would compile every
+    kernel again for arrays of that kind.
+    """
+    return np.array(column.to_numpy(), np.float64)
 
 
 def _filled(column: pa.ChunkedArray, default: F64) -> F64:

@@ -1,0 +1,46 @@
+"""A worker that is warm never compiles again: a compiler in the first batch costs seconds."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import sys
+from aurora_batch import router, schema, workload
+from aurora_batch.fleet import default_fleet
+from aurora_batch.model import Policy
+from aurora_batch.settings import Settings
+
+def signatures():
+    return {
+        f"{module.__name__}.{name}": len(kernel.signatures)
+        for module in list(sys.modules.values()) if module.__name__.startswith("kernels.")
+        for name, kernel in vars(module).items() if hasattr(kernel, "signatures")
+    }
+
+fleet, settings = default_fleet(), Settings()
+router.warm_up(fleet, settings)
+warm = signatures()
+log = workload.stress(fleet, 6000, seed=1, load=1.5, known_tenants=tuple(settings.tenants))
+payloads = schema.encode_requests_json(log)
+for policy in Policy:
+    state = router.initial_state(fleet, settings)
+    for low, high in ((0, 1), (1, 40), (40, 3000), (3000, 6000)):
+        batch = schema.decode_json(payloads[low:high], None).requests
+        for step in router.decide(batch, fleet, state, settings, policy=policy):
+            state = router.restore(router.snapshot(step.state), settings)
+print(sum(warm.values()), {k: n for k, n in signatures().items() if n != warm.get(k)})
+"""
+
+
+def test_no_kernel_is_compiled_after_the_warm_up() -> None:
+    """Decided batches of every size, both policies, budgets and restarts meet compiled kernels."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=115,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    compiled, _, again = done.stdout.partition(" ")
+
+    assert int(compiled) > 20
+    assert again.strip() == "{}"
