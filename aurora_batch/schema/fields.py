@@ -1,6 +1,7 @@
 """Which fields a request has and what each may say: one table for decoders and contracts."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 from aurora_batch.model import WEIGHTS
 
@@ -8,6 +9,9 @@ MAX_JSON_BYTES = 2**20
 MAX_ARROW_BYTES = 16 * 2**20
 MAX_ARROW_ROWS = 1_000_000
 MAX_ARROW_UNPACKED = 256 * 2**20  # bytes of a payload's columns once decompressed
+
+# GPU-hours and priority are summed and multiplied: beyond this, costs and values would overflow.
+MOST = 1e9
 
 TIME_FROM = "1970-01-01T00:00:00Z"
 TIME_TO = "2200-01-01T00:00:00Z"  # exclusive
@@ -45,7 +49,8 @@ class Number:
     def expected(self) -> str:
         """What would have been accepted."""
         if self.open_low:
-            return f"a number > {self.low:g}"
+            most = f" and <= {self.high:g}" if isfinite(self.high) else ""
+            return f"a number > {self.low:g}{most}"
         return f"a number from {self.low:g} to {self.high:g}"
 
 
@@ -56,11 +61,11 @@ WORKLOAD = Text("workload_type", required=True)
 GPU = Text("gpu_type", required=True, longest=256)
 TEXTS = (REQUEST_ID, Text("tenant_id"), WORKLOAD, GPU, Text("region"))
 NUMBERS = (
-    Number("gpu_hours", required=True),
+    Number("gpu_hours", required=True, high=MOST),
     Number("max_price"),
     Number("max_latency_ms"),
     Number("min_reputation", high=100.0, open_low=False),
-    Number("priority"),
+    Number("priority", high=MOST),
 )
 WEIGHT_NUMBERS = tuple(Number(name, high=1.0, open_low=False) for name in WEIGHTS)
 REQUIRED = tuple(field.name for field in (*TEXTS, *NUMBERS) if field.required)

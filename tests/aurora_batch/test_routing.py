@@ -84,3 +84,20 @@ def test_a_script_outside_the_checkout_can_route(tmp_path: Path) -> None:
     )  # fmt: skip
 
     assert done.stdout.split("\n")[0] == "['provisioning'] 0.0"
+
+
+def test_extreme_numbers_are_decided_or_rejected() -> None:
+    """Numbers at the ends of what a float holds never overflow a cost, a value or a phrase."""
+    odd = [
+        {"gpu_hours": 1e308}, {"gpu_hours": 1e9}, {"gpu_hours": 5e-324}, {"priority": 1e308},
+        {"priority": 1e9}, {"priority": 5e-324}, {"max_price": 1e308}, {"max_price": 5e-324},
+        {"max_latency_ms": 5e-324}, {"tenant_id": "tenant-dao", "gpu_hours": 1e9},
+        {"weights": {"price": 5e-324}}, {"min_reputation": 100},
+    ]  # fmt: skip
+    rows = [{**ASKED, "request_id": f"r{i}", **said} for i, said in enumerate(odd)]
+    crowd = [{**ASKED, "request_id": f"c{i}", "gpu_hours": 9} for i in range(200)]
+    for policy in ("greedy", "global"):
+        reasons = ab.route([*rows, *crowd], policy=policy).decisions["reason"].to_pylist()
+
+        assert [i for i, r in enumerate(reasons) if r == "out_of_range"] == [0, 3]
+        assert set(reasons[12:]) == {"ok", "no_capacity"}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -92,7 +93,8 @@ def _checked(request: dict[str, Any]) -> dict[str, Any]:
     request["gpu_type"] = normalize_gpus(request["gpu_type"])
     request["priority"] = 1.0 if request["priority"] is None else request["priority"]
     for name in ("gpu_hours", "max_price", "max_latency_ms", "priority"):
-        _require(request[name] is None or 0 < request[name] < math.inf)
+        most = 1e9 if name in ("gpu_hours", "priority") else sys.float_info.max
+        _require(request[name] is None or 0 < request[name] <= most)
     _require(request["min_reputation"] is None or 0 <= request["min_reputation"] <= 100)
     _require(request["gpu_type"] != "")
     weights = list((request["weights"] or {}).values())

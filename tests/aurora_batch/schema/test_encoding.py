@@ -93,6 +93,7 @@ def rows() -> st.SearchStrategy[list[dict[str, Any]]]:
     plain = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))
     text = st.text(plain, min_size=1, max_size=128)
     positive = st.floats(0, exclude_min=True, allow_infinity=False)
+    counted = st.floats(0, 1e9, exclude_min=True)
     weight = st.floats(0, 1, exclude_min=True) | st.none()
     weights = st.fixed_dictionaries(
         {"price": st.floats(0, 1, exclude_min=True), "latency": weight,
@@ -104,8 +105,8 @@ def rows() -> st.SearchStrategy[list[dict[str, Any]]]:
         st.fixed_dictionaries({
             "request_id": text, "tenant_id": st.none() | text, "workload_type": text,
             "gpu_type": gpus, "region": st.sampled_from(["global", "eu-west-1", "Mond"]),
-            "gpu_hours": positive, "max_price": st.none() | positive,
-            "max_latency_ms": st.none() | positive, "priority": positive,
+            "gpu_hours": counted, "max_price": st.none() | positive,
+            "max_latency_ms": st.none() | positive, "priority": counted,
             "min_reputation": st.none() | st.floats(0, 100),
             "weights": st.none() | weights, "requested_at": times,
         }),
