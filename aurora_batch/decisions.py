@@ -229,7 +229,7 @@ def _phrase(c: Columns, fleet: Fleet, left: Supply, request: int, which: int, of
         f"{fleet.offer_latency_ms[offer]:.10g}",
         f"{fleet.offer_reputation[offer]:.10g}",
         f"{math.floor(room * 1e3) / 1e3:.10g}",
-        f"{math.ceil(cost * 100) / 100:.2f}",
+        f"{math.ceil(min(cost, 1e15) * 100) / 100:.2f}",
     )[which]
     return f"{CONSTRAINTS[which]} {value} at {provider}"
 

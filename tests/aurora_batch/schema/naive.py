@@ -2,8 +2,8 @@
 
 import json
 import math
-import sys
 import re
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
