@@ -33,7 +33,6 @@ class Columns:
     offers: OfferTable
     blocks: BlockTable
     priority: F64  # (n,)
-    longest: int  # listed offers of the largest class
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,8 @@ def _limits(tenant: TenantSettings, router: RouterSettings) -> list[float]:
 
 
 def _weights(tenant: TenantSettings, router: RouterSettings) -> list[float]:
-    own = [getattr(tenant.weights, w) for w in WEIGHTS]
-    return [
-        getattr(router.weights, w) if x is None else x for w, x in zip(WEIGHTS, own, strict=True)
-    ]
+    full = tenant.weights.over(router.weights)
+    return [getattr(full, name) for name in WEIGHTS]
 
 
 def columns(requests: pa.Table, fleet: Fleet, tenants: Tenants) -> Columns:
@@ -131,7 +128,6 @@ def columns(requests: pa.Table, fleet: Fleet, tenants: Tenants) -> Columns:
             reputation=fleet.offer_reputation.copy(),
         ),
         priority=_floats(requests["priority"]),
-        longest=int(np.diff(start).max(initial=0)),
     )
 
 
