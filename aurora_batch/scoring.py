@@ -82,8 +82,7 @@ def _limits(tenant: TenantSettings, router: RouterSettings) -> list[float]:
 
 
 def _weights(tenant: TenantSettings, router: RouterSettings) -> list[float]:
-    full = tenant.weights.over(router.weights)
-    return [getattr(full, name) for name in WEIGHTS]
+    return list(tenant.weights.over(router.weights).values())
 
 
 def columns(requests: pa.Table, fleet: Fleet, tenants: Tenants) -> Columns:
