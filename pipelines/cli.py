@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     args = build_parser(argv).parse_args(argv)
     code = int(args.run(args))
-    sys.stdout.flush()  # here, where a closed pipe can still be met quietly
+    if sys.stdout is not None:  # a service may have closed it
+        sys.stdout.flush()  # here, where a closed pipe can still be met quietly
     return code
 
 

@@ -120,13 +120,19 @@ def _by_branching(
 def _silent() -> Iterator[None]:
     """Drop what HiGHS prints to the process's stdout, debug lines that no option turns off.
 
-    It prints through C's buffer, which is flushed while the descriptor points elsewhere.
+    It prints through C's buffer, which is flushed while the descriptor points elsewhere. A process
+    without a stdout (a service) has nothing to keep clean.
     """
     flush = ctypes.CDLL(None).fflush
     with _SILENCE, Path(os.devnull).open("wb") as nowhere:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         flush(None)
-        kept = os.dup(1)
+        try:
+            kept = os.dup(1)
+        except OSError:
+            yield
+            return
         try:
             os.dup2(nowhere.fileno(), 1)
             yield

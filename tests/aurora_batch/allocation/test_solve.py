@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -327,3 +328,22 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
         solve(instances.small(seed), method="auto", work=3_000_000)
 
     assert capfd.readouterr().out == "before\n"
+
+
+def test_exact_works_in_a_process_without_stdout() -> None:
+    """A service that closed its stdout can solve all the same."""
+    script = (
+        "import os, sys\n"
+        "os.close(1)\n"
+        "sys.stdout = None\n"
+        "from aurora_batch.allocation import solve\n"
+        "from tests.aurora_batch.allocation.problems import random_problem\n"
+        "found = solve(random_problem(3, 12, 4), method='exact')\n"
+        "sys.stderr.write(found.status)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "optimal")
