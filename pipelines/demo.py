@@ -166,44 +166,58 @@ async def _exchange(
 ) -> tuple[list[Decision], float]:
     """Send requests while reading decisions; return all of these, and the seconds it took."""
     read: list[Decision] = []
-    arrived = asyncio.Event()
+    polled = asyncio.Event()  # set at every look at the topic, so waiting for it is bounded
     sent = 0
 
     async def pace(count: int) -> None:
         nonlocal sent
         while sent + count - len(read) > MOST_UNREAD:
-            arrived.clear()
-            await _within(arrived.wait(), deciding)
+            polled.clear()
+            await polled.wait()
         sent += count
 
     async with Reader(cluster, topics.decisions, from_start=True) as reader:
         began = time.perf_counter()
-        with _bar(say) as bar:
-            task = bar.add_task("deciding", total=requests.num_rows)
-            sending = asyncio.create_task(
-                produce_requests(cluster, topics.requests, [requests], pace=pace)
-            )
-            last = began
-            while len(read) < requests.num_rows:
-                records = await reader.poll(0.2)
-                read += decisions_in(records)
-                arrived.set()
-                bar.update(task, completed=len(read))
-                last = time.perf_counter() if records else last
-                for failed in (t for t in (deciding, sending) if t.done() and t.exception()):
-                    await failed
-                if time.perf_counter() - last > QUIET_S:
-                    raise AuroraError(f"no decision came for {QUIET_S:g} s; {len(read):,} had come")
+        sending = asyncio.create_task(
+            produce_requests(cluster, topics.requests, [requests], pace=pace)
+        )
+        try:
+            with _bar(say) as bar:
+                task = bar.add_task("deciding", total=requests.num_rows)
+                last = began
+                while len(read) < requests.num_rows:
+                    records = await reader.poll(0.2)
+                    read += decisions_in(records)
+                    polled.set()
+                    bar.update(task, completed=len(read))
+                    last = time.perf_counter() if records else last
+                    await _alive(deciding, sending, len(read), time.perf_counter() - last)
             seconds = time.perf_counter() - began
             await sending
+        finally:
+            sending.cancel()
+    _check_once(read)
     return read, seconds
 
 
-async def _within(waiting: Any, deciding: "asyncio.Task[None]") -> None:
-    """Wait, but no longer than the worker lives."""
-    task = asyncio.ensure_future(waiting)
-    await asyncio.wait([task, deciding], timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED)
-    task.cancel()
+async def _alive(
+    deciding: "asyncio.Task[None]", sending: "asyncio.Task[int]", count: int, quiet_s: float
+) -> None:
+    """Raise what stopped the worker or the producer, or that nothing has come for long."""
+    for failed in (t for t in (deciding, sending) if t.done() and t.exception()):
+        await failed
+    if quiet_s > QUIET_S:
+        raise AuroraError(
+            f"no decision came for {QUIET_S:g} s, after {count:,} of them; is the machine very "
+            "busy? Try again with fewer --requests"
+        )
+
+
+def _check_once(read: Sequence[Decision]) -> None:
+    """Raise where a request came back decided twice, and so another one not at all."""
+    distinct = len({decision["request_id"] for decision in read})
+    if distinct != len(read):
+        raise AuroraError(f"{len(read):,} decisions came for {distinct:,} requests; report this")
 
 
 def _figures(live: Live, requests: pa.Table, hindsight: Figures) -> Figures:

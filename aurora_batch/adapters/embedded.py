@@ -21,8 +21,6 @@ from confluent_kafka import KafkaException, Producer
 
 from aurora_batch.errors import BrokerError
 
-PARTITIONS = 4
-RETAINED_BYTES = 5 * 2**20  # a partition
 _START_S = 10.0
 
 
