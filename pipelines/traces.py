@@ -133,7 +133,7 @@ def _read(path: Path, texts: Sequence[str], numbers: Sequence[str]) -> pl.DataFr
     try:
         trace = pl.read_csv(path, infer_schema=False, columns=[*texts, *numbers])
     except FileNotFoundError:
-        raise LogError(f"{path}: no such file") from None
+        raise LogError(f"{path}: no such file; check the path") from None
     except pl.exceptions.ColumnNotFoundError:
         wanted = ", ".join([*texts, *numbers])
         raise LogError(f"{path} is no such trace: expected the columns {wanted}") from None

@@ -106,7 +106,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise LogError(f"{path}: no such file") from None
+        raise LogError(f"{path}: no such file; check the path") from None
     except LayoutError as error:
         raise LogError(f"{path}: {error}") from None
     except (OSError, pa.ArrowException) as error:

@@ -132,7 +132,8 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowException) as error:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise LogError(f"{path} cannot be written: {why}") from error
+        hint = "make the folder, or name a path that can be written"
+        raise LogError(f"{path} cannot be written: {why}; {hint}") from error
 
 
 def _open(
