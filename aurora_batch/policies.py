@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,15 @@ SMALL_WORK = 1_000_000
 SMALL_WORK_PER_PAIR = 200
 
 
+class Limits(NamedTuple):
+    """What ends a solve besides its counted work; by default nothing."""
+
+    deadline_s: float | None = None  # a safety net, for live batches on a machine that is stuck
+    stop_at: int | None = (
+        None  # `BatchRecord.work` of the batch that is repeated, if it struck there
+    )
+
+
 @dataclass(frozen=True)
 class Task:
     """One batch to decide."""
@@ -37,6 +47,7 @@ class Task:
     supply: Supply  # at the batch's start; never changed
     settings: RouterSettings
     warm: Prices | None = None  # of the batch before
+    limits: Limits = Limits()
 
     @cached_property
     def best(self) -> tuple[I32, F64]:
@@ -154,6 +165,8 @@ def solve(task: Task) -> Allocation:
         work=min(int(solver.deadline_ms * WORK_PER_MS), enough),
         target_gap=solver.target_gap,
         warm_start=task.warm,
+        deadline_s=task.limits.deadline_s,
+        stop_at=task.limits.stop_at,
     )
 
 

@@ -32,7 +32,7 @@ from aurora_batch.allocation import Allocation, Prices, SparseProblem, solve
 from aurora_batch.fleet import Fleet
 from aurora_batch.ledger import Ledger
 from aurora_batch.model import Policy
-from aurora_batch.policies import Made, Task, decide_globally, decide_greedily
+from aurora_batch.policies import Limits, Made, Task, decide_globally, decide_greedily
 from aurora_batch.schema import REQUEST_SCHEMA
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
@@ -40,6 +40,8 @@ from kernels.pairs import Supply
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class BatchRecord:
     value: float  # in the objective of `global`, whatever the policy
     bound: float  # no allocation of this batch is worth more; NaN where none was computed
     status: str  # why the solve stopped; "sequential" where none ran
-    work: int  # pairs that the solve visited
+    work: int  # units that the solve did; where `status` is "deadline", it struck at that one
     pool_prices: F64  # (k,) value per GPU-hour, >= 0
     budget_prices: F64  # (t,) value per USD, >= 0
     pool_left: F64  # (k,) GPU-hours after the batch
@@ -107,6 +109,7 @@ def decide(
     *,
     policy: Policy | None = None,
     certify: bool = False,
+    limits: Limits = NO_LIMITS,
 ) -> Iterator[Step]:
     """Decide requests in log order: a step for each window that they reach.
 
@@ -119,7 +122,9 @@ def decide(
     for low, high in pairwise(cuts):
         if low < high:
             batch = requests.slice(low, high - low)
-            done = step(batch, fleet, state, settings, policy=policy, certify=certify)
+            done = step(
+                batch, fleet, state, settings, policy=policy, certify=certify, limits=limits
+            )
             state = done.state
             yield done
 
@@ -132,6 +137,7 @@ def step(
     *,
     policy: Policy | None = None,
     certify: bool = False,
+    limits: Limits = NO_LIMITS,
 ) -> Step:
     """Decide one batch together, in the latest window that one of its requests reaches.
 
@@ -143,6 +149,8 @@ def step(
         Instead of the configured one.
     certify
         Solve for a bound under `greedy` too (`global` always has one).
+    limits
+        A deadline for the solve, or the units of work at which one struck, to decide alike.
     """
     policy = policy or settings.router.effective_policy
     tenants = Tenants.from_settings(settings)
@@ -156,6 +164,7 @@ def step(
         Supply(opened.pool_left.copy(), opened.pool_total.copy(), opened.budget_left.copy()),
         settings.router,
         state.prices if state.fleet_version == fleet.version else None,
+        limits,
     )
     made = decide_greedily(task, certify) if policy is Policy.GREEDY else decide_globally(task)
     after = opened.spend(made.left.left, made.left.budget)

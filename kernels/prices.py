@@ -387,24 +387,28 @@ def dual_value(supply: Supply, price: F64, budget_price: F64, leaders: Leaders) 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def trim(rows: Rows, budget_price: F64, price: F64, keep: int) -> Rows:
+def trim(rows: Rows, budget_price: F64, price: F64, keep: int, every: int) -> Rows:
     """Return the `keep` pairs of each request that are best at the prices, in their order.
 
-    `pair` of what is returned is the position in `rows`.
+    Only each `every`-th request is taken. `pair` of what is returned is the position in `rows`.
     """
-    n, budgeted = rows.start.size - 1, rows.tenant.size > 0
+    n, budgeted = (rows.start.size - 2 + every) // every, rows.tenant.size > 0
     start, widest = np.zeros(n + 1, np.int64), 0
     for i in range(n):
-        width = rows.start[i + 1] - rows.start[i]
+        width = rows.start[i * every + 1] - rows.start[i * every]
         start[i + 1] = start[i] + min(width, keep)
         widest = max(widest, width)
     p = start[n]
     pair, pool = np.empty(p, np.int32), np.empty(p, np.int32)
     value, demand, cost = np.empty(p), np.empty(p), np.empty(p if budgeted else 0)
     net, best = np.empty(widest), np.empty(keep)
+    tenant, floor = np.empty(n if budgeted else 0, np.int32), np.empty(n)
     for i in range(n):
-        low, high = rows.start[i], rows.start[i + 1]
-        u = budget_price[rows.tenant[i]] if budgeted and rows.tenant[i] >= 0 else 0.0
+        low, high = rows.start[i * every], rows.start[i * every + 1]
+        floor[i], u = rows.floor[i * every], 0.0
+        if budgeted:
+            tenant[i] = rows.tenant[i * every]
+            u = budget_price[tenant[i]] if tenant[i] >= 0 else 0.0
         size = 0  # of `best`, descending
         for e in range(low, high):
             x = rows.value[e] - price[rows.pool[e]] * rows.demand[e]
@@ -436,7 +440,7 @@ def trim(rows: Rows, budget_price: F64, price: F64, keep: int) -> Rows:
             if budgeted:
                 cost[at] = rows.cost[e]
             at += 1
-    return Rows(start, pair, pool, value, demand, cost, rows.tenant, rows.floor)
+    return Rows(start, pair, pool, value, demand, cost, tenant, floor)
 
 
 @njit(cache=True, nogil=True)

@@ -34,8 +34,8 @@ def plan_at(market: Market, quotes: Quotes, meter: Meter) -> Plan:
     """Return an assignment guided by the prices; no refused request still fits."""
     rows, pool = market.rows, quotes.prices.pool
     plan = repair.empty_plan(rows, market.supply)
-    meter.used += repair.round_up(rows, quotes.net, pool, quotes.leaders, plan)
-    meter.used += repair.fill(rows, pool, plan)
+    meter.count(repair.round_up(rows, quotes.net, pool, quotes.leaders, plan))
+    meter.count(repair.fill(rows, pool, plan))
     return plan
 
 
@@ -59,10 +59,10 @@ def improve(market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int)
                 rows, resources, plan, order, at, credit, depth, least, limit, scratch
             )
             value += gained
-            meter.used += visited
+            meter.count(visited)
         idle = 0 if value - before > least else idle + 1
         turn += 1
-    meter.used += repair.fill(rows, quotes.prices.pool, plan)
+    meter.count(repair.fill(rows, quotes.prices.pool, plan))
 
 
 def _most_idle_first(prices: F64, plan: Plan) -> NDArray[np.int64]:
@@ -88,7 +88,7 @@ def shake(
             rows, resources, plan, best, behind, KICKS, DROP * (quotes.bound - value),
             min(CHUNK, meter.left), state, scratch,
         )  # fmt: skip
-        meter.used += work
+        meter.count(work)
         value += risen
         idle = 0 if risen > 0 else idle + work
     return plan_of(market, best, quotes)

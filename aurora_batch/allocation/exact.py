@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ class Found(NamedTuple):
     choice: I32  # (n,) position in `Rows`, -1 = refused
     proven: bool  # nothing better exists
     nodes: int  # of the search tree
+    timed_out: bool = False  # ended by the clock
 
 
 def lp_prices(rows: Rows, supply: Supply) -> Prices:
@@ -98,6 +100,7 @@ def _by_branching(
 ) -> Found:
     matrix, limits, _ = _constraints(rows, supply)
     options: Any = {"mip_rel_gap": 0.0, "node_limit": node_limit, "time_limit": time_limit}
+    began = perf_counter()
     with _silent():
         solved = milp(
             -rows.value,
@@ -108,12 +111,14 @@ def _by_branching(
         )
     n = rows.start.size - 1
     choice = np.full(n, -1, np.int32)
+    late = solved.status == 1 and time_limit is not None and perf_counter() - began >= time_limit
     if solved.x is None:
-        return Found(choice, proven=False, nodes=node_limit or 0)
+        return Found(choice, proven=False, nodes=node_limit or 0, timed_out=late)
     chosen = np.flatnonzero(solved.x > 0.5)
     request = np.repeat(np.arange(n), np.diff(rows.start))
     choice[request[chosen]] = chosen
-    return Found(choice, proven=solved.status == 0, nodes=int(solved.mip_node_count or 0))
+    nodes = int(solved.mip_node_count or 0)
+    return Found(choice, proven=solved.status == 0, nodes=nodes, timed_out=late)
 
 
 @contextmanager

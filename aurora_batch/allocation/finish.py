@@ -65,11 +65,19 @@ def _search(
     nodes = int(min((meter.left - START_WORK) // (NODE_WORK * max(pairs, 1)), NODES))
     seconds = meter.seconds_left()
     if seconds is not None:
-        nodes, seconds = UNLIMITED_NODES, seconds * TIME_SHARE[share] - SAFETY_S
-    if pairs > MAX_PAIRS or nodes < 1 or (seconds is not None and seconds <= 0):
+        seconds = seconds * (TIME_SHARE[share] if meter.timed else 1.0) - SAFETY_S
+    if meter.timed:
+        nodes = UNLIMITED_NODES
+    if pairs > MAX_PAIRS or nodes < 1:
         return plan, False
-    found = exact.best_choice(core.rows, core.supply, nodes, seconds)
-    meter.used += START_WORK + NODE_WORK * pairs * found.nodes
+    found = None
+    if seconds is None or seconds > 0:
+        found = exact.best_choice(core.rows, core.supply, nodes, seconds)
+    if found is None or (found.timed_out and not meter.timed):
+        if not meter.timed:
+            meter.strike()  # what a search finds by then depends on the machine: it ends before
+        return plan, False
+    meter.count(START_WORK + NODE_WORK * pairs * found.nodes)
     choice = core.decided.copy()
     served = found.choice >= 0
     choice[core.request[served]] = core.rows.pair[found.choice[served]]

@@ -11,13 +11,16 @@ class Meter:
     """Work used so far, in visited pairs, against its limits.
 
     Only counted work and the gap decide where a solve stops, unless a deadline is set: then the
-    clock is looked at between kernels.
+    clock is looked at between kernels. Each look is a unit of work too, so that the units done when
+    the deadline struck name one look, and the same solve with `stop_at` ends at that one.
     """
 
     work: int
     target_gap: float
     deadline_s: float | None = None
+    stop_at: int | None = None  # units at which the deadline struck the solve that is repeated
     used: int = 0
+    struck: bool = False  # a look found the deadline passed
     started: float = field(default_factory=perf_counter)
 
     @property
@@ -30,17 +33,32 @@ class Meter:
         """Pairs that may still be visited."""
         return max(self.work - self.used, 0)
 
+    @property
+    def timed(self) -> bool:
+        """Whether time alone limits the solve."""
+        return self.deadline_s is not None and self.work == UNLIMITED
+
     def seconds_left(self) -> float | None:
         """Seconds to the deadline, None without one."""
         return None if self.deadline_s is None else self.deadline_s - self.seconds
 
-    def late(self) -> bool:
-        """Whether the deadline has passed."""
-        return self.deadline_s is not None and self.seconds >= self.deadline_s
+    def count(self, units: int) -> None:
+        """Add work done; once the deadline struck, what is done to end in order is not counted."""
+        if not self.struck:
+            self.used += units
+
+    def strike(self) -> None:
+        """End here: the deadline has passed."""
+        self.struck = True
 
     def spent(self) -> bool:
-        """Whether work or time is used up."""
-        return self.used >= self.work or self.late()
+        """Look whether work or time is used up."""
+        if self.struck or self.used >= self.work:
+            return True
+        self.used += 1
+        late = self.deadline_s is not None and self.seconds >= self.deadline_s
+        self.struck = late or (self.stop_at is not None and self.used >= self.stop_at)
+        return self.struck
 
     def done(self, value: float, bound: float) -> bool:
         """Whether nothing more is asked for, or nothing is left to do it with."""
@@ -54,8 +72,9 @@ class Meter:
             return "optimal"
         if gap <= self.target_gap:
             return "target_gap"
-        return "deadline" if self.late() else "work_limit"
+        return "deadline" if self.struck else "work_limit"
 
 
 # Value and bound are sums in another order; this close they are equal.
 OPTIMAL_GAP = 1e-12
+UNLIMITED = 1 << 62  # work, where a deadline decides

@@ -25,10 +25,12 @@ HURRY = 20
 RELAX = 1.5
 WARM_REACH = 0.1  # share of a warm price around which its minimum is looked for first
 NOISE = (0.1, 0.03, 0.01, 0.003, 0.001)  # of a value, to get off a point where prices are stuck
-# Where rows are wide, prices are found on the best pairs of each request, chosen anew a few times.
+# Where rows are wide, prices are found on the best pairs of a part of the requests, then on those
+# of all requests at these prices.
 TRIM_PAIRS = 1_000_000
-TRIM_WIDTH = 16
-TRIM_SWEEPS = (6,)
+TRIM_WIDTH = 12
+TRIM_EVERY = 4
+TRIM_SWEEPS = 5
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,13 @@ class Market:
             budgets &= np.bincount(owner[owner >= 0], minlength=budgets.size) > 0
         return Prices(np.where(pools, prices.pool, 0.0), np.where(budgets, prices.budget, 0.0))
 
-    def trimmed(self, prices: Prices) -> "Market":
-        """The best pairs of each request at these prices; `pair` is the position in these rows."""
-        rows = kernel.trim(self.rows, prices.budget, prices.pool, TRIM_WIDTH)
-        return Market(rows, self.supply)
+    def trimmed(self, prices: Prices, every: int = 1) -> "Market":
+        """The best pairs at these prices of each `every`-th request, and its part of the supply.
+
+        `pair` is the position in these rows.
+        """
+        rows = kernel.trim(self.rows, prices.budget, prices.pool, TRIM_WIDTH, every)
+        return Market(rows, Supply(self.supply.capacity / every, self.supply.budget / every))
 
     @property
     def wide(self) -> bool:
@@ -94,7 +99,7 @@ def quote(market: Market, prices: Prices) -> Quotes:
 def find_prices(market: Market, warm: Prices | None, meter: Meter, sweeps: int = SWEEPS) -> Quotes:
     """Lower the dual function from `warm`, or else from where all pools clear as one."""
     quotes = quote(market, market.priceable(_level(market) if warm is None else warm))
-    meter.used += market.rows.pool.size
+    meter.count(market.rows.pool.size)
     prices, best = quotes.prices, Prices(quotes.prices.pool.copy(), quotes.prices.budget.copy())
     reach = np.full(prices.pool.size, np.inf) if warm is None else WARM_REACH * prices.pool
     bounds = [quotes.bound]
@@ -103,7 +108,7 @@ def find_prices(market: Market, warm: Prices | None, meter: Meter, sweeps: int =
         slow = len(bounds) > 2 and bounds[-3] - min(bounds[-2:]) < settled * bounds[-1]
         if slow or meter.spent():
             break
-        meter.used += _sweep(market, quotes, reach)
+        meter.count(_sweep(market, quotes, reach))
         bound = kernel.dual_value(market.supply, prices.pool, prices.budget, quotes.leaders)
         if bound < min(bounds):
             best.pool[:], best.budget[:] = prices
@@ -145,10 +150,10 @@ def _level(market: Market) -> Prices:
 def trim(market: Market, warm: Prices | None, meter: Meter) -> tuple[Market, Prices]:
     """Return the pairs of a wide market that matter, and prices at which they do."""
     prices = market.priceable(_level(market) if warm is None else warm)
-    for sweeps in TRIM_SWEEPS:
-        meter.used += market.rows.pool.size
-        prices = find_prices(market.trimmed(prices), prices, meter, sweeps).prices
-    meter.used += market.rows.pool.size
+    meter.count(market.rows.pool.size // TRIM_EVERY)
+    part = market.trimmed(prices, TRIM_EVERY)
+    prices = find_prices(part, prices, meter, TRIM_SWEEPS).prices
+    meter.count(market.rows.pool.size)
     return market.trimmed(prices), prices
 
 

@@ -39,7 +39,7 @@ class Allocation:
     budget_prices: NDArray[np.float64]  # (t,) >= 0, value per USD
     status: Status
     seconds: float  # for people; nothing may depend on it
-    work: int  # pairs visited
+    work: int  # units done: pairs visited and looks at the limits; until a deadline, if one struck
 
     @property
     def prices(self) -> Prices:

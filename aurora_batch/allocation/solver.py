@@ -8,7 +8,7 @@ from aurora_batch.allocation import dual, exact, pricing
 from aurora_batch.allocation import validation as expect
 from aurora_batch.allocation.finish import finish
 from aurora_batch.allocation.greedy import greedy_plan
-from aurora_batch.allocation.meter import Meter
+from aurora_batch.allocation.meter import UNLIMITED, Meter
 from aurora_batch.allocation.pricing import Market, Quotes
 from aurora_batch.allocation.problem import Problem, SparseProblem
 from aurora_batch.allocation.result import Allocation, Prices, Status, relative_gap
@@ -21,11 +21,10 @@ Method = Literal["auto", "exact", "dual", "greedy"]
 # few sweeps bring the prices close, and the rest goes by.
 LEAST_WORK = 2_000_000
 WORK_PER_PAIR = 80
-UNLIMITED = 1 << 62  # work, where a deadline decides
 STUCK_GAP = 0.01  # beyond, after rounding, it may be the prices that are wrong
 LP_PAIRS = 20_000  # beyond, SciPy's LP takes long to find no better prices
 LARGE_WORK = 8_000_000
-LARGE_WORK_PER_PAIR = 5
+LARGE_WORK_PER_PAIR = 3
 
 
 def solve(
@@ -36,6 +35,7 @@ def solve(
     target_gap: float | None = None,
     warm_start: Prices | None = None,
     seed: int = 0,
+    stop_at: int | None = None,
 ) -> Allocation:
     """Return the best allocation found, with prices that prove how good it is.
 
@@ -51,13 +51,17 @@ def solve(
         Pairs that may be visited, about 12 ns each; by default 80 for each pair there is, fewer
         where there are very many. Counted, so that a problem is solved alike on any machine.
     deadline_s
-        Seconds after which to return what there is; by default no clock is looked at.
+        Seconds after which to return what there is; by default no clock is looked at. Beside
+        `work` it is a safety net: the allocation's `work` then says where it struck.
     target_gap
         Stop at this gap; by default only at the optimum.
     warm_start
         Prices of a similar problem, such as the batch before.
     seed
         Of choices that would be random; the same seed gives the same bytes.
+    stop_at
+        Units of work at which the deadline struck another solve, to repeat that one: its `work`.
+        The other arguments must be the same, `work` among them.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def solve(
         raise ValueError(f"Expected method to be one of {', '.join(methods)}, got {method!r}.")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"Expected an integer seed >= 0, got {seed!r}.")
-    meter = _meter(work, deadline_s, target_gap)
+    meter = _meter(work, deadline_s, target_gap, stop_at)
     sparse = problem.sparse()
     if work is None:
         meter.work = _default_work(sparse.data.size) if deadline_s is None else UNLIMITED
@@ -110,13 +114,13 @@ def _auto(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outco
     plan, proven = finish(market, quotes, plan, meter)
     if proven:
         return plan, quotes, "optimal"
-    patience = dual.SHAKE_PATIENCE if meter.deadline_s is None else np.inf  # time was given to use
+    patience = np.inf if meter.timed else dual.SHAKE_PATIENCE  # time was given to use
     return dual.shake(market, quotes, plan, meter, seed + 1, patience), quotes, None
 
 
 def _greedy(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outcome:
     plan = greedy_plan(market.rows, market.supply)
-    meter.used += market.rows.pool.size
+    meter.count(market.rows.pool.size)
     return plan, pricing.find_prices(market, warm, meter), None
 
 
@@ -164,11 +168,14 @@ def _default_work(pairs: int) -> int:
     return max(LEAST_WORK, min(WORK_PER_PAIR * pairs, LARGE_WORK + LARGE_WORK_PER_PAIR * pairs))
 
 
-def _meter(work: int | None, deadline_s: float | None, target_gap: float | None) -> Meter:
-    for name, number in (("work", work), ("deadline_s", deadline_s), ("target_gap", target_gap)):
+def _meter(
+    work: int | None, deadline_s: float | None, target_gap: float | None, stop_at: int | None
+) -> Meter:
+    limits = {"work": work, "deadline_s": deadline_s, "target_gap": target_gap, "stop_at": stop_at}
+    for name, number in limits.items():
         if number is not None and not number >= 0:
             raise ValueError(f"Expected {name} >= 0 or None, got {number!r}.")
-    return Meter(work or 0, 0.0 if target_gap is None else target_gap, deadline_s)
+    return Meter(work or 0, 0.0 if target_gap is None else target_gap, deadline_s, stop_at)
 
 
 def _warm(given: Any, problem: SparseProblem) -> Prices:

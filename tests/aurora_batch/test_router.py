@@ -11,6 +11,7 @@ from aurora_batch import router
 from aurora_batch.allocation import check
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.model import Policy
+from aurora_batch.policies import Limits
 from aurora_batch.settings import Objective, ProviderSettings, RouterSettings, Settings
 from benchmarks.markets import market
 from tests.requests import at, table
@@ -260,3 +261,19 @@ def test_a_full_pool_keeps_its_price_for_the_next_window() -> None:
     assert second.batch.pool_left.tolist() == [0, 0]
     assert second.state.prices.pool[0] == first.state.prices.pool[0] > 0
     assert second.state.prices.pool[1] > 0
+
+
+def test_a_batch_that_the_clock_ended_can_be_repeated() -> None:
+    """The record of a batch whose deadline struck says where, and it decides alike there."""
+    made = market(3_000, 32, 2.0, seed=4)
+    state = router.initial_state(made.fleet, made.settings)
+    arguments = (made.requests, made.fleet, state, made.settings)
+    struck = router.step(*arguments, limits=Limits(deadline_s=0.0))
+    again = router.step(*arguments, limits=Limits(stop_at=struck.batch.work))
+    free = router.step(*arguments)
+
+    assert struck.batch.status == again.batch.status == "deadline"
+    assert again.decisions.equals(struck.decisions)
+    assert router.snapshot(again.state) == router.snapshot(struck.state)
+    assert free.batch.status != "deadline"
+    assert free.batch.value > struck.batch.value

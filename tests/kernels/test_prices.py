@@ -155,15 +155,19 @@ def test_level_clears_all_pools_as_one() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(case=cases, keep=st.integers(1, 4))
-def test_trim_keeps_the_best_pairs(case: Case, keep: int) -> None:
-    """The best pairs of each request at the prices, in their order, with their numbers."""
+@given(case=cases, keep=st.integers(1, 4), every=st.integers(1, 3))
+def test_trim_keeps_the_best_pairs(case: Case, keep: int, every: int) -> None:
+    """The best pairs of each request taken, at the prices, in their order, with their numbers."""
     rows, net = case.rows, prices.charge(case.rows, case.budget_price)
     reduced = net - case.price[rows.pool] * rows.demand
-    trimmed = prices.trim(rows, case.budget_price, case.price, keep)
+    trimmed = prices.trim(rows, case.budget_price, case.price, keep, every)
 
-    for i in range(rows.start.size - 1):
-        pairs = trimmed.pair[trimmed.start[i] : trimmed.start[i + 1]]
+    taken = range(0, rows.start.size - 1, every)
+    assert trimmed.start.size - 1 == len(taken)
+    assert np.array_equal(trimmed.floor, rows.floor[::every])
+    assert np.array_equal(trimmed.tenant, rows.tenant[::every])
+    for x, i in enumerate(taken):
+        pairs = trimmed.pair[trimmed.start[x] : trimmed.start[x + 1]]
         own = reduced[rows.start[i] : rows.start[i + 1]]
         assert np.all(np.diff(pairs) > 0)
         assert sorted(reduced[pairs], reverse=True) == sorted(own, reverse=True)[:keep]

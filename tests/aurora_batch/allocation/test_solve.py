@@ -1,15 +1,24 @@
 """Each method: feasible, certified, maximal, repeatable; `exact` and `auto` against SciPy."""
 
+import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from aurora_batch.allocation import AllocationProblem, Prices, SparseProblem, check, solve
+from aurora_batch.allocation import (
+    Allocation,
+    AllocationProblem,
+    Prices,
+    SparseProblem,
+    check,
+    solve,
+)
 from benchmarks import instances
 from tests import naive_allocation as naive
 from tests.aurora_batch.allocation.problems import problems, random_problem, scipy_optimum
@@ -153,6 +162,67 @@ def test_deadline_returns_what_there_is() -> None:
 
     assert allocation.status == "deadline"
     assert check(problem, allocation).value > 0
+
+
+@pytest.mark.parametrize("deadline_s", [0.0, 0.002, 0.005, 0.02, 0.05, 0.2])
+@pytest.mark.parametrize("made", [instances.rush_hour, instances.tenants, instances.granular])
+def test_a_struck_solve_can_be_repeated(
+    made: Callable[[], SparseProblem], deadline_s: float
+) -> None:
+    """Where a deadline ends a solve, the units done bring the same bytes again without a clock."""
+    problem = made()
+    struck = solve(problem, work=200_000_000, deadline_s=deadline_s)
+    again = solve(problem, work=200_000_000, stop_at=struck.work)
+
+    assert struck.status == "deadline"
+    assert again.status == "deadline"
+    assert again.work == struck.work
+    for name in ("assignment", "pool_prices", "budget_prices"):
+        assert getattr(again, name).tobytes() == getattr(struck, name).tobytes()
+
+
+def test_a_search_cut_by_the_clock_can_be_repeated() -> None:
+    """An exact search that the deadline ends leaves nothing behind."""
+    for seed in range(12):
+        problem = instances.small(seed)
+        struck = solve(problem, work=1 << 40, deadline_s=0.06)
+        if struck.status == "deadline":
+            again = solve(problem, work=1 << 40, stop_at=struck.work)
+            assert again.assignment.tobytes() == struck.assignment.tobytes()
+            assert again.work == struck.work
+
+
+SLOWED = """
+import os, sys
+from benchmarks import instances
+from aurora_batch.allocation import solve
+from tests.aurora_batch.allocation.test_solve import digest
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+print(digest([solve(instances.rush_hour()), solve(instances.small(3)), solve(instances.tenants())]))
+"""
+HOG = "import os\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nwhile True: pass"
+
+
+def digest(found: list[Allocation]) -> str:
+    """Return a hash of all that a solve decides."""
+    parts = [a.assignment.tobytes() + a.pool_prices.tobytes() + str(a.work).encode() for a in found]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux's CPU affinity")
+def test_a_slow_machine_decides_the_same() -> None:
+    """On a core shared with four busy processes, a fifth as fast, a solve gives the same bytes."""
+    run = [sys.executable, "-c", SLOWED]
+    alone = subprocess.run(run, capture_output=True, text=True, check=True, timeout=120).stdout
+    hogs = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(4)]
+    try:
+        slow = subprocess.run(run, capture_output=True, text=True, check=True, timeout=300).stdout
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+
+    assert slow == alone
 
 
 def test_plenty_is_optimal_at_prices_of_zero() -> None:
