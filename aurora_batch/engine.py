@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from aurora_batch import ledger, replies, router, schema
 from aurora_batch.fleet import Fleet
-from aurora_batch.policies import Limits
+from aurora_batch.policies import Safety
 from aurora_batch.replies import Message
 from aurora_batch.router import BatchRecord, RouterState
 from aurora_batch.schema import DECISION_SCHEMA, Decoded, Record
@@ -58,8 +58,8 @@ def decide(
     read = time.perf_counter()
     order = _by_window(decoded.requests, settings)
     requests = decoded.requests if order is None else decoded.requests.take(pa.array(order))
-    limits = Limits(deadline_s=SAFETY * settings.router.solver.deadline_ms / 1e3)
-    steps = list(router.decide(requests, fleet, state, settings, limits=limits))
+    safety = Safety(deadline_s=SAFETY * settings.router.solver.deadline_ms / 1e3)
+    steps = list(router.decide(requests, fleet, state, settings, safety=safety))
     decisions = pa.concat_tables([s.decisions for s in steps] or [DECISION_SCHEMA.empty_table()])
     if order is not None:
         decisions = decisions.take(pa.array(np.argsort(order)))

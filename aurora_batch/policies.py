@@ -29,13 +29,14 @@ SMALL_WORK = 1_000_000
 SMALL_WORK_PER_PAIR = 200
 
 
-class Limits(NamedTuple):
+class Safety(NamedTuple):
     """What ends a solve besides its counted work; by default nothing."""
 
     deadline_s: float | None = None  # a safety net, for live batches on a machine that is stuck
-    stop_at: int | None = (
-        None  # `BatchRecord.work` of the batch that is repeated, if it struck there
-    )
+    stop_at: int | None = None  # `BatchRecord.work` where it struck, to repeat that batch
+
+
+NO_SAFETY = Safety()
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Task:
     supply: Supply  # at the batch's start; never changed
     settings: RouterSettings
     warm: Prices | None = None  # of the batch before
-    limits: Limits = Limits()
+    safety: Safety = NO_SAFETY
 
     @cached_property
     def best(self) -> tuple[I32, F64]:
@@ -165,8 +166,8 @@ def solve(task: Task) -> Allocation:
         work=min(int(solver.deadline_ms * WORK_PER_MS), enough),
         target_gap=solver.target_gap,
         warm_start=task.warm,
-        deadline_s=task.limits.deadline_s,
-        stop_at=task.limits.stop_at,
+        deadline_s=task.safety.deadline_s,
+        stop_at=task.safety.stop_at,
     )
 
 

@@ -32,7 +32,7 @@ from aurora_batch.allocation import Allocation, Prices, SparseProblem, solve
 from aurora_batch.fleet import Fleet
 from aurora_batch.ledger import Ledger
 from aurora_batch.model import Policy
-from aurora_batch.policies import Limits, Made, Task, decide_globally, decide_greedily
+from aurora_batch.policies import NO_SAFETY, Made, Safety, Task, decide_globally, decide_greedily
 from aurora_batch.schema import REQUEST_SCHEMA
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
@@ -40,8 +40,6 @@ from kernels.pairs import Supply
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-
-NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def decide(
     *,
     policy: Policy | None = None,
     certify: bool = False,
-    limits: Limits = NO_LIMITS,
+    safety: Safety = NO_SAFETY,
 ) -> Iterator[Step]:
     """Decide requests in log order: a step for each window that they reach.
 
@@ -123,7 +121,7 @@ def decide(
         if low < high:
             batch = requests.slice(low, high - low)
             done = step(
-                batch, fleet, state, settings, policy=policy, certify=certify, limits=limits
+                batch, fleet, state, settings, policy=policy, certify=certify, safety=safety
             )
             state = done.state
             yield done
@@ -137,7 +135,7 @@ def step(
     *,
     policy: Policy | None = None,
     certify: bool = False,
-    limits: Limits = NO_LIMITS,
+    safety: Safety = NO_SAFETY,
 ) -> Step:
     """Decide one batch together, in the latest window that one of its requests reaches.
 
@@ -149,7 +147,7 @@ def step(
         Instead of the configured one.
     certify
         Solve for a bound under `greedy` too (`global` always has one).
-    limits
+    safety
         A deadline for the solve, or the units of work at which one struck, to decide alike.
     """
     policy = policy or settings.router.effective_policy
@@ -164,7 +162,7 @@ def step(
         Supply(opened.pool_left.copy(), opened.pool_total.copy(), opened.budget_left.copy()),
         settings.router,
         state.prices if state.fleet_version == fleet.version else None,
-        limits,
+        safety,
     )
     made = decide_greedily(task, certify) if policy is Policy.GREEDY else decide_globally(task)
     after = opened.spend(made.left.left, made.left.budget)

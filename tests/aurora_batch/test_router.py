@@ -11,7 +11,7 @@ from aurora_batch import router
 from aurora_batch.allocation import check
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.model import Policy
-from aurora_batch.policies import Limits
+from aurora_batch.policies import Safety
 from aurora_batch.settings import Objective, ProviderSettings, RouterSettings, Settings
 from benchmarks.markets import market
 from tests.requests import at, table
@@ -268,8 +268,8 @@ def test_a_batch_that_the_clock_ended_can_be_repeated() -> None:
     made = market(3_000, 32, 2.0, seed=4)
     state = router.initial_state(made.fleet, made.settings)
     arguments = (made.requests, made.fleet, state, made.settings)
-    struck = router.step(*arguments, limits=Limits(deadline_s=0.0))
-    again = router.step(*arguments, limits=Limits(stop_at=struck.batch.work))
+    struck = router.step(*arguments, safety=Safety(deadline_s=0.0))
+    again = router.step(*arguments, safety=Safety(stop_at=struck.batch.work))
     free = router.step(*arguments)
 
     assert struck.batch.status == again.batch.status == "deadline"
