@@ -42,6 +42,7 @@ class Outcome:
     stage: I32 | None  # (n,) how far a refused request came, where the policy knows; see kernels
     left: Supply  # after the batch
     pool_prices: F64 | None  # (k,) shadow prices, None where the policy has none
+    remedy: pa.Array  # (n,) what would have placed a refused request, null where nothing single
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def table(requests: pa.Table, c: Columns, fleet: Fleet, outcome: Outcome, stamp:
         "shadow_price": _shadow_prices(fleet, outcome, offer, served),
         "policy": _constant(str(stamp.policy), n),
         "decided_at": _constant(stamp.decided_us, n, pa.timestamp("us", tz="UTC")),
+        "remedy": outcome.remedy,
     }
     return pa.table([columns[name] for name in DECISION_SCHEMA.names], schema=DECISION_SCHEMA)
 
