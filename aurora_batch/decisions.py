@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from aurora_batch.fleet import Fleet
 from aurora_batch.model import ANYWHERE, CONSTRAINTS, STATUS_OF_REASON, Policy, Reason
+from aurora_batch.remedies import exact
 from aurora_batch.schema import ALTERNATIVE_TYPE, DECISION_SCHEMA, Rejection
 from aurora_batch.scoring import Columns
 from kernels import pairs
@@ -221,21 +222,26 @@ def _phrase(c: Columns, fleet: Fleet, left: Supply, request: int, which: int, of
     Rounded so that the value said would really have worked: capacity down, budget up.
     """
     provider = fleet.provider_ids[fleet.offer_provider[offer]]
-    price = float(fleet.offer_price[offer])
-    room = float(left.left[fleet.offer_pool[offer]])
-    cost = price * float(c.requests.hours[request])
-    value = (
-        fleet.gpu_types[fleet.offer_gpu[offer]],
-        fleet.offer_regions[offer][0],
-        _usd(price),
-        f"{fleet.offer_latency_ms[offer]:.10g}",
-        f"{fleet.offer_reputation[offer]:.10g}",
-        f"{math.floor(room * 1e3) / 1e3:.10g}",
-        f"{math.ceil(min(cost, 1e15) * 100) / 100:.2f}",
-    )[which]
+    value = _would_have_worked(c, fleet, left, request, which, offer)
     return f"{CONSTRAINTS[which]} {value} at {provider}"
 
 
-def _usd(price: float) -> str:
-    cents = f"{price:.2f}"
-    return cents if float(cents) == price else repr(price)
+def _would_have_worked(
+    c: Columns, fleet: Fleet, left: Supply, request: int, which: int, offer: int
+) -> str:
+    match which:
+        case pairs.GPU:
+            return fleet.gpu_types[fleet.offer_gpu[offer]]
+        case pairs.REGION:
+            return fleet.offer_regions[offer][0]
+        case pairs.PRICE:
+            return exact(float(fleet.offer_price[offer]), ".2f")
+        case pairs.LATENCY:
+            return f"{fleet.offer_latency_ms[offer]:.10g}"
+        case pairs.REPUTATION:
+            return f"{fleet.offer_reputation[offer]:.10g}"
+        case pairs.CAPACITY:
+            room = float(left.left[fleet.offer_pool[offer]])
+            return f"{math.floor(room * 1e3) / 1e3:.10g}"
+    cost = float(fleet.offer_price[offer]) * float(c.requests.hours[request])
+    return f"{math.ceil(min(cost, 1e15) * 100) / 100:.2f}"

@@ -1,10 +1,12 @@
 """Front door to `kernels.remedies`: what would have placed a refused request, in words.
 
-    raise max_price to 2.20: vast          accept eu-west-1: flux
-    raise max_latency_ms to 380: vast      accept a100: vast
-    lower min_reputation to 62: vast       capacity: 3.1 GPU-h short at akash
-                                           budget: 4.20 USD short at vast
+raise max_price to 2.20: vast          accept eu-west-1: flux
+raise max_latency_ms to 380: vast      accept a100: vast
+lower min_reputation to 62: vast       capacity: 3.1 GPU-h short at akash
+                                       budget: 4.20 USD short at vast
 """
+
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -40,10 +42,9 @@ def remedy(task: Task, offer: I32, left: Supply, prices: Prices | None) -> pa.Ar
         task.columns.blocks, task.columns.requests, task.supply, left,
         _stakes(task, prices), _objective(task), refused,
     )  # fmt: skip
-    found = kind >= 0
-    words, code = _phrases(task, left, refused[found], kind[found], where[found])
-    index = np.full(offer.size, -1, np.int64)
-    index[refused[found]] = code
+    words, code = _phrases(task, left, refused, kind, where)
+    index = np.full(offer.size, -1, np.int32)
+    index[refused] = code
     return words.take(pa.array(index, mask=index < 0))
 
 
@@ -65,36 +66,35 @@ def _objective(task: Task) -> remedies.Objective:
     )
 
 
-def _phrases(task: Task, left: Supply, row: I64, kind: I32, offer: I32) -> tuple[pa.Array, I64]:
-    """Return phrases, and which of them each row's remedy is.
+def _phrases(task: Task, left: Supply, row: I64, kind: I32, offer: I32) -> tuple[pa.Array, I32]:
+    """Return phrases, and which of them each row's remedy is, -1 for none.
 
-    Limits are few phrases, one for each kind and offer; a shortage is each request's own, so those
+    What a limit says depends on kind and offer alone; a shortage is each request's own, so those
     are put together by Arrow, column by column.
     """
-    fleet, m = task.fleet, max(task.fleet.offers, 1)
-    limit = kind < pairs.CAPACITY
-    key = kind[limit].astype(np.int64) * m + offer[limit]
-    used = np.flatnonzero(np.bincount(key, minlength=1))
-    words = [pa.array([_limit(fleet, k // m, k % m) for k in used.tolist()], pa.string())]
-    code = np.empty(kind.size, np.int64)
-    code[limit] = np.searchsorted(used, key)
+    words = [_limits(task.fleet)]
+    code = np.where(kind < 0, -1, kind * task.fleet.offers + offer)
     for which, said in ((pairs.CAPACITY, _capacity), (pairs.BUDGET, _budget)):
         some = np.flatnonzero(kind == which)
-        code[some] = sum(map(len, words)) + np.arange(some.size)
-        words.append(said(task, left, row[some], offer[some]))
-    return pa.concat_arrays(words), code
+        if some.size:
+            code[some] = sum(map(len, words)) + np.arange(some.size)
+            words.append(said(task, left, row[some], offer[some]))
+    return pa.concat_arrays(words), code.astype(np.int32)
 
 
-def _limit(fleet: Fleet, kind: int, offer: int) -> str:
-    provider = fleet.provider_ids[fleet.offer_provider[offer]]
+@lru_cache(maxsize=4)
+def _limits(fleet: Fleet) -> pa.Array:
+    """Return what relaxing each limit for each offer is called, (5 m,), in the order of limits."""
+    at = [fleet.provider_ids[provider] for provider in fleet.offer_provider]
     said = (
-        f"accept {fleet.gpu_types[fleet.offer_gpu[offer]]}",
-        f"accept {fleet.offer_regions[offer][0]}",
-        f"raise max_price to {exact(float(fleet.offer_price[offer]), '.2f')}",
-        f"raise max_latency_ms to {exact(float(fleet.offer_latency_ms[offer]))}",
-        f"lower min_reputation to {exact(float(fleet.offer_reputation[offer]))}",
-    )[kind]
-    return f"{said}: {provider}"
+        [f"accept {fleet.gpu_types[gpu]}" for gpu in fleet.offer_gpu],
+        [f"accept {regions[0]}" for regions in fleet.offer_regions],
+        [f"raise max_price to {exact(usd, '.2f')}" for usd in fleet.offer_price.tolist()],
+        [f"raise max_latency_ms to {exact(ms)}" for ms in fleet.offer_latency_ms.tolist()],
+        [f"lower min_reputation to {exact(r)}" for r in fleet.offer_reputation.tolist()],
+    )
+    phrases = [f"{what}: {where}" for row in said for what, where in zip(row, at, strict=True)]
+    return pa.array(phrases, pa.string())
 
 
 def exact(value: float, form: str = ".10g") -> str:

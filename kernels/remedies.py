@@ -19,7 +19,6 @@ F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
-NONE = -1
 GPU, REGION, PRICE, LATENCY, REPUTATION, CAPACITY, BUDGET = range(7)  # as in `kernels.pairs`
 
 # A reduced value below this share of the value is a tie, in which anybody may win.
@@ -45,22 +44,25 @@ class Objective(NamedTuple):
     region_effort: float
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def near_offers(b: BlockTable) -> tuple[I64, I32]:
-    """List by class the active offers that differ from its wishes in GPU type or region at most.
+@njit(cache=True, error_model="numpy")
+def _by_tier(b):  # type: ignore[no-untyped-def]
+    """List active offers by class and by what is foreign: nothing, region, GPU type.
 
-    Row pointers (c + 1,) and fleet offers, ascending within a class.
+    Row pointers (3 c + 1,) and fleet offers, ascending within a row; both foreign is in no row.
     """
     classes, m = b.gpu_match.shape
-    start = np.zeros(classes + 1, np.int64)
+    start = np.zeros(3 * classes + 1, np.int64)
     offer = np.empty(classes * m, np.int32)
     at = 0
     for g in range(classes):
-        for j in range(m):
-            offer[at] = j
-            at += b.active[j] and (b.gpu_match[g, j] or b.region_match[g, j])
-        start[g + 1] = at
-    return start, offer[:at].copy()
+        for tier in range(3):
+            for j in range(m):
+                foreign = 2 * (not b.gpu_match[g, j]) + (not b.region_match[g, j])
+                if b.active[j] and foreign == tier:
+                    offer[at] = j
+                    at += 1
+            start[3 * g + tier + 1] = at
+    return start, offer
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -83,13 +85,13 @@ def remedies(
     request is worth what it would pay. An offer that nothing forbids but capacity, or nothing but
     the budget, is one when the request is worth what is missing of that and all that it takes of
     the other. The least effort wins, as in `kernels.pairs.block_reasons`; ties go to the offer
-    listed first.
+    listed first. What is foreign is looked at only where nothing closer is as little effort.
     """
-    kind, offer = np.full(rows.size, NONE, np.int32), np.full(rows.size, NONE, np.int32)
-    start, near = near_offers(b)
+    kind, offer = np.full(rows.size, -1, np.int32), np.full(rows.size, -1, np.int32)
+    start, listed = _by_tier(b)
     for x in range(rows.size):
         i = rows[x]
-        group, hours, tenant = r.group[i], r.hours[i], r.tenant[i]
+        first, hours, tenant = 3 * r.group[i], r.hours[i], r.tenant[i]
         max_price, max_latency = r.max_price[i], r.max_latency[i]
         min_reputation = r.min_reputation[i]
         purse, purse_left, budget_price = np.inf, np.inf, 0.0
@@ -98,68 +100,68 @@ def remedies(
             budget_price = stakes.budget_price[tenant]
         unit_price, unit_latency = np.inf, np.inf
         if terms.normalized:
-            for e in range(start[group], start[group + 1]):
-                j = near[e]
+            for e in range(start[first], start[first + 1]):
+                j = listed[e]
                 if (
-                    b.gpu_match[group, j] and b.region_match[group, j]
-                    and b.price[j] <= max_price and b.latency[j] <= max_latency
+                    b.price[j] <= max_price and b.latency[j] <= max_latency
                     and b.reputation[j] >= min_reputation
                     and whole.left[b.pool[j]] >= hours and b.price[j] * hours <= purse
                 ):  # fmt: skip
                     unit_price = min(unit_price, b.price[j])
                     unit_latency = min(unit_latency, b.latency[j])
         least = np.inf
-        for e in range(start[group], start[group + 1]):
-            j = near[e]
-            price, latency, reputation = b.price[j], b.latency[j], b.reputation[j]
-            foreign = not (b.gpu_match[group, j] and b.region_match[group, j])
-            dear, slow = price > max_price, latency > max_latency
-            shady = reputation < min_reputation
-            wishes = foreign + dear + slow + shady
-            if wishes > 1:
-                continue
-            pool, cost = b.pool[j], price * hours
-            room, pool_price = after.left[pool], stakes.pool_price[pool]
-            short, poor = room < hours, cost > purse_left
-            taken, paid = hours, cost
-            if wishes == 1:
-                if (
-                    hours > whole.left[pool] or cost > purse
-                    or (short and pool_price <= 0.0) or (poor and budget_price <= 0.0)
-                ):  # fmt: skip
+        for tier in range(3):
+            tier_effort = (0.0, terms.region_effort, terms.gpu_effort)[tier]
+            if least < tier_effort:
+                break
+            for e in range(start[first + tier], start[first + tier + 1]):
+                j = listed[e]
+                price, latency, reputation = b.price[j], b.latency[j], b.reputation[j]
+                dear, slow = price > max_price, latency > max_latency
+                shady = reputation < min_reputation
+                wishes = (tier > 0) + dear + slow + shady
+                if wishes > 1:
                     continue
-                if dear:
-                    which, effort = PRICE, price / max_price - 1.0
-                elif slow:
-                    which, effort = LATENCY, latency / max_latency - 1.0
-                elif shady:
-                    which, effort = REPUTATION, 1.0 - reputation / min_reputation
-                elif b.gpu_match[group, j]:
-                    which, effort = REGION, terms.region_effort
+                pool, cost = b.pool[j], price * hours
+                room, pool_price = after.left[pool], stakes.pool_price[pool]
+                short, poor = room < hours, cost > purse_left
+                taken, paid = hours, cost
+                if wishes == 1:
+                    if (
+                        hours > whole.left[pool] or cost > purse
+                        or (short and pool_price <= 0.0) or (poor and budget_price <= 0.0)
+                    ):  # fmt: skip
+                        continue
+                    if dear:
+                        which, effort = PRICE, price / max_price - 1.0
+                    elif slow:
+                        which, effort = LATENCY, latency / max_latency - 1.0
+                    elif shady:
+                        which, effort = REPUTATION, 1.0 - reputation / min_reputation
+                    else:
+                        which, effort = (GPU if tier == 2 else REGION), tier_effort
+                elif short and not poor:
+                    which, effort, taken = CAPACITY, 1.0 - room / hours, hours - room
+                elif poor and not short:
+                    which, effort, paid = BUDGET, 1.0 - purse_left / cost, cost - purse_left
                 else:
-                    which, effort = GPU, terms.gpu_effort
-            elif short and not poor:
-                which, effort, taken = CAPACITY, 1.0 - room / hours, hours - room
-            elif poor and not short:
-                which, effort, paid = BUDGET, 1.0 - purse_left / cost, cost - purse_left
-            else:
-                continue
-            if effort >= least:
-                continue
-            best_price, best_latency = 1.0, 1.0
-            if terms.normalized:
-                best_price, best_latency = min(unit_price, price), min(unit_latency, latency)
-            free = whole.left[pool] / whole.total[pool] if whole.total[pool] > 0.0 else 0.0
-            score = (
-                r.weights[i, 0] * best_price / price
-                + r.weights[i, 1] * best_latency / latency
-                + r.weights[i, 2] * reputation / 100.0
-                + r.weights[i, 3] * free
-            )
-            if terms.per_request:
-                best = max(stakes.best[i], score)
-                score = score / best if best > 0.0 else 1.0
-            value = stakes.worth[i] * (terms.reward + score)
-            if value - pool_price * taken - budget_price * paid > TIE * value:
-                least, kind[x], offer[x] = effort, which, j
+                    continue
+                if effort > least or (effort == least and j > offer[x]):
+                    continue
+                best_price, best_latency = 1.0, 1.0
+                if terms.normalized:
+                    best_price, best_latency = min(unit_price, price), min(unit_latency, latency)
+                total = whole.total[pool]
+                score = (
+                    r.weights[i, 0] * best_price / price
+                    + r.weights[i, 1] * best_latency / latency
+                    + r.weights[i, 2] * reputation / 100.0
+                    + (r.weights[i, 3] * whole.left[pool] / total if total > 0.0 else 0.0)
+                )
+                if terms.per_request:
+                    best = max(stakes.best[i], score)
+                    score = score / best if best > 0.0 else 1.0
+                value = stakes.worth[i] * (terms.reward + score)
+                if value - pool_price * taken - budget_price * paid > TIE * value:
+                    least, kind[x], offer[x] = effort, which, j
     return kind, offer
