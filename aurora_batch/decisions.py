@@ -231,7 +231,7 @@ def _would_have_worked(
 ) -> str:
     match which:
         case pairs.GPU:
-            return fleet.gpu_types[fleet.offer_gpu[offer]]
+            return str(fleet.gpu_types[fleet.offer_gpu[offer]])
         case pairs.REGION:
             return fleet.offer_regions[offer][0]
         case pairs.PRICE:
