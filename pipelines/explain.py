@@ -38,8 +38,7 @@ def register(subparsers: Any) -> None:
             "Replay a request log until the batch of that id (`batch_id` of its decisions), check\n"
             "its certificate again, and show what its prices say: what one more GPU-hour or USD\n"
             "is worth, which choices were close, and what would have placed the refused.\n"
-            "Batches are cut as `aurora replay` cuts them, with --as-live too, so that the ids are\n"
-            "those of its decisions."
+            "Batches are cut as `aurora replay` cuts them, with --as-live too, and have its ids."
         ),
         epilog="example:\n  aurora explain 20260101T120000Z-1 log.parquet",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -146,11 +145,7 @@ def to_dict(said: Explanation) -> dict[str, Any]:
 def show(said: Explanation, console: Console) -> None:
     """Print the screen."""
     console.print(_figures(said))
-    console.print(
-        "certificate: checked again without the solver; feasible, "
-        f"value {said.certificate.value:,.4f} <= bound {said.certificate.bound:,.4f}",
-        highlight=False,
-    )
+    console.print(_certificate(said), highlight=False)
     for title, unit, resources in (
         ("pools, GPU-h", "GPU-h", said.pools), ("budgets, USD", "USD", said.budgets),
     ):  # fmt: skip
@@ -187,6 +182,16 @@ def _figures(said: Explanation) -> Table:
     }.items():
         screen.add_row(name, text)
     return screen
+
+
+def _certificate(said: Explanation) -> str:
+    holds = (
+        "certificate checked again without the solver: feasible, "
+        f"value {said.certificate.value:,.4f}, bound {said.certificate.bound:,.4f}"
+    )
+    if said.batch.policy is Policy.GREEDY:
+        return f"{holds};\nit and the prices are of a solve beside the sequential decisions"
+    return holds
 
 
 def _resources(title: str, unit: str, resources: list[Resource]) -> Table:
