@@ -1,4 +1,4 @@
-"""Allocation to decision rows: reasons, remedies, alternatives (spec, section 3)."""
+"""Allocation to decision rows: reasons, what stood in the way, alternatives (spec, section 3)."""
 
 import math
 from collections.abc import Sequence
@@ -209,8 +209,7 @@ def _blocked_by(
     phrases = [
         _phrase(c, fleet, left, int(refused[row[x]]), int(which[x]), int(offer[x])) for x in first
     ]
-    lengths = np.zeros(c.priority.size + 1, np.int32)
-    np.add.at(lengths, refused[row] + 1, 1)
+    lengths = np.bincount(refused[row] + 1, minlength=c.priority.size + 1)
     offsets = np.cumsum(lengths, dtype=np.int32)
     words = _words(phrases, index) if len(distinct) else pa.array([], pa.string())
     return pa.ListArray.from_arrays(pa.array(offsets), words)

@@ -14,7 +14,8 @@ before, from which the next solve starts.
         policies.decide_globally        everybody's best offer where nothing is scarce, else
           scoring.feasible_rows           all feasible pairs, as values
           allocation.solve                prices, assignment, certificate
-        decisions.table                 reasons, remedies, alternatives
+        remedies.remedy                 what would have placed the refused, at the prices
+        decisions.table                 reasons, alternatives
 """
 
 from collections.abc import Callable, Iterator
