@@ -214,7 +214,11 @@ def _ties(said: Explanation) -> Table:
     )
     for tie in said.ties:
         screen.add_row(
-            tie.request_id, tie.chosen, tie.next_best, f"{tie.difference:.6f}", f"{tie.share:.4%}"
+            tie.request_id,
+            tie.chosen,
+            tie.next_best,
+            f"{tie.difference:.2g}",
+            f"{tie.share * 100:.2g} %",
         )
     return screen
 
