@@ -1,4 +1,4 @@
-"""Allocation to decision rows: reasons, remedies, alternatives (spec, section 3)."""
+"""Allocation to decision rows: reasons, what stood in the way, alternatives (spec, section 3)."""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from aurora_batch.fleet import Fleet
 from aurora_batch.model import ANYWHERE, CONSTRAINTS, STATUS_OF_REASON, Policy, Reason
+from aurora_batch.remedies import exact
 from aurora_batch.schema import ALTERNATIVE_TYPE, DECISION_SCHEMA, Rejection
 from aurora_batch.scoring import Columns
 from kernels import pairs
@@ -42,6 +43,7 @@ class Outcome:
     stage: I32 | None  # (n,) how far a refused request came, where the policy knows; see kernels
     left: Supply  # after the batch
     pool_prices: F64 | None  # (k,) shadow prices, None where the policy has none
+    remedy: pa.Array  # (n,) what would have placed a refused request, null where nothing single
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def table(requests: pa.Table, c: Columns, fleet: Fleet, outcome: Outcome, stamp:
         "shadow_price": _shadow_prices(fleet, outcome, offer, served),
         "policy": _constant(str(stamp.policy), n),
         "decided_at": _constant(stamp.decided_us, n, pa.timestamp("us", tz="UTC")),
+        "remedy": outcome.remedy,
     }
     return pa.table([columns[name] for name in DECISION_SCHEMA.names], schema=DECISION_SCHEMA)
 
@@ -206,8 +209,7 @@ def _blocked_by(
     phrases = [
         _phrase(c, fleet, left, int(refused[row[x]]), int(which[x]), int(offer[x])) for x in first
     ]
-    lengths = np.zeros(c.priority.size + 1, np.int32)
-    np.add.at(lengths, refused[row] + 1, 1)
+    lengths = np.bincount(refused[row] + 1, minlength=c.priority.size + 1)
     offsets = np.cumsum(lengths, dtype=np.int32)
     words = _words(phrases, index) if len(distinct) else pa.array([], pa.string())
     return pa.ListArray.from_arrays(pa.array(offsets), words)
@@ -219,21 +221,26 @@ def _phrase(c: Columns, fleet: Fleet, left: Supply, request: int, which: int, of
     Rounded so that the value said would really have worked: capacity down, budget up.
     """
     provider = fleet.provider_ids[fleet.offer_provider[offer]]
-    price = float(fleet.offer_price[offer])
-    room = float(left.left[fleet.offer_pool[offer]])
-    cost = price * float(c.requests.hours[request])
-    value = (
-        fleet.gpu_types[fleet.offer_gpu[offer]],
-        fleet.offer_regions[offer][0],
-        _usd(price),
-        f"{fleet.offer_latency_ms[offer]:.10g}",
-        f"{fleet.offer_reputation[offer]:.10g}",
-        f"{math.floor(room * 1e3) / 1e3:.10g}",
-        f"{math.ceil(min(cost, 1e15) * 100) / 100:.2f}",
-    )[which]
+    value = _would_have_worked(c, fleet, left, request, which, offer)
     return f"{CONSTRAINTS[which]} {value} at {provider}"
 
 
-def _usd(price: float) -> str:
-    cents = f"{price:.2f}"
-    return cents if float(cents) == price else repr(price)
+def _would_have_worked(
+    c: Columns, fleet: Fleet, left: Supply, request: int, which: int, offer: int
+) -> str:
+    match which:
+        case pairs.GPU:
+            return str(fleet.gpu_types[fleet.offer_gpu[offer]])
+        case pairs.REGION:
+            return fleet.offer_regions[offer][0]
+        case pairs.PRICE:
+            return exact(float(fleet.offer_price[offer]), ".2f")
+        case pairs.LATENCY:
+            return f"{fleet.offer_latency_ms[offer]:.10g}"
+        case pairs.REPUTATION:
+            return f"{fleet.offer_reputation[offer]:.10g}"
+        case pairs.CAPACITY:
+            room = float(left.left[fleet.offer_pool[offer]])
+            return f"{math.floor(room * 1e3) / 1e3:.10g}"
+    cost = float(fleet.offer_price[offer]) * float(c.requests.hours[request])
+    return f"{math.ceil(min(cost, 1e15) * 100) / 100:.2f}"

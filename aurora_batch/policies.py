@@ -63,12 +63,16 @@ class Task:
         return self.columns.priority
 
     @cached_property
+    def budgeted(self) -> bool:
+        """Whether any request draws on a budget; else the problem has none."""
+        return bool((self.columns.requests.tenant >= 0).any())
+
+    @cached_property
     def problem(self) -> SparseProblem:
         """The batch as an allocation problem over its feasible pairs."""
         requests = self.columns.requests
         rows = scoring.feasible_rows(self.columns, self.supply, self.settings.scoring)
         objective = self.settings.objective
-        budgeted = bool((requests.tenant >= 0).any())
         return SparseProblem(
             data=pairs.value_rows(
                 rows.indptr, rows.scores, rows.best, self.worth,
@@ -79,11 +83,11 @@ class Task:
             demand=requests.hours,
             pool=self.columns.blocks.pool,
             capacity=self.supply.left,
-            tenant=requests.tenant if budgeted else None,
+            tenant=requests.tenant if self.budgeted else None,
             cost=pairs.cost_rows(
                 rows.indptr, rows.indices, self.columns.blocks.price, requests.hours
-            ) if budgeted else None,
-            budget=self.supply.budget if budgeted else None,
+            ) if self.budgeted else None,
+            budget=self.supply.budget if self.budgeted else None,
             rest=self._values_left_out(rows.rest),
         )  # fmt: skip
 
@@ -178,7 +182,7 @@ def _uncontested(task: Task, offer: I32, value: float) -> Allocation:
         bound=value,
         gap=0.0,
         pool_prices=np.zeros(task.supply.left.size),
-        budget_prices=np.zeros(task.supply.budget.size),
+        budget_prices=np.zeros(task.supply.budget.size if task.budgeted else 0),
         status="optimal",
         seconds=0.0,
         work=0,

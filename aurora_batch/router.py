@@ -14,7 +14,8 @@ before, from which the next solve starts.
         policies.decide_globally        everybody's best offer where nothing is scarce, else
           scoring.feasible_rows           all feasible pairs, as values
           allocation.solve                prices, assignment, certificate
-        decisions.table                 reasons, remedies, alternatives
+        remedies.remedy                 what would have placed the refused, at the prices
+        decisions.table                 reasons, alternatives
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aurora_batch import decisions, ledger, scoring
+from aurora_batch import decisions, ledger, remedies, scoring
 from aurora_batch.allocation import Allocation, Prices, SparseProblem, solve
 from aurora_batch.fleet import Fleet
 from aurora_batch.ledger import Ledger
@@ -188,8 +189,12 @@ def _outcome(task: Task, made: Made) -> decisions.Outcome:
     if made.score is not None:  # a solve beside greedy has no part in its decisions
         own, prices = made.score, None
     else:
-        prices = made.allocation.pool_prices if made.allocation is not None else None
-    return decisions.Outcome(made.offer, own, other, other_score, made.stage, made.left, prices)
+        prices = made.allocation.prices if made.allocation is not None else None
+    return decisions.Outcome(
+        made.offer, own, other, other_score, made.stage, made.left,
+        prices.pool if prices is not None else None,
+        remedies.remedy(task, made.offer, made.left, prices),
+    )  # fmt: skip
 
 
 def _prices(made: Made, task: Task) -> Prices | None:

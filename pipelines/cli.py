@@ -19,6 +19,7 @@ COMMANDS = (
     ("produce", "pipelines.produce", "send a request log to the topic of requests"),
     ("tail", "pipelines.tail", "print decisions as they come"),
     ("replay", "pipelines.replay", "decide a request log offline"),
+    ("explain", "pipelines.explain", "why one batch of a log was decided as it was"),
     ("import", "pipelines.traces", "turn a public trace into a request log"),
     ("config", "pipelines.config", "print the effective settings and where each came from"),
 )

@@ -65,7 +65,7 @@ class Figures:
 
     def add_decisions(self, decisions: pa.Table, hours: F64) -> None:
         """Count decided requests; `hours` (n,) are their GPU-hours, NaN where rejected unread."""
-        rows = pl.from_arrow(decisions.drop_columns(["blocked_by", "alternatives"]))
+        rows = pl.from_arrow(decisions.drop_columns(["blocked_by", "alternatives", "remedy"]))
         assert isinstance(rows, pl.DataFrame)
         routed = rows.filter(pl.col("status") == Status.PROVISIONING)
         self.requests += rows.height

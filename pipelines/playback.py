@@ -55,7 +55,7 @@ class Player:
         Only the decision itself counts as time spent. A `bound` that is known for what is left now
         saves the solve that finds one for `greedy`.
         """
-        settings = _with_work(self._settings, batch.position.size)
+        settings = with_work(self._settings, batch.position.size)
         arguments = (batch.requests, self._fleet, self._state, settings)
         begun = perf_counter()
         step = router.step(*arguments, policy=self._policy)
@@ -131,7 +131,7 @@ class Rows:
         return Rows(self.decisions.take(pa.array(order)), self.position[order], self.hours[order])
 
 
-def _with_work(settings: Settings, requests: int) -> Settings:
+def with_work(settings: Settings, requests: int) -> Settings:
     """Return settings whose solver has work in proportion to a batch larger than any live one."""
     most = settings.router.batch.max_requests
     if requests <= most:

@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 from kernels.pairs import BlockTable, OfferTable, RequestTable, Supply
+from kernels.remedies import Objective, Stakes
 
 
 class Pair(NamedTuple):
@@ -93,3 +94,60 @@ def blocking(b: BlockTable, r: RequestTable, s: Supply, i: int, j: int) -> dict[
     if cost > budget:
         found[6] = abs(budget / cost - 1)
     return found
+
+
+def remedy(
+    b: BlockTable, r: RequestTable, whole: Supply, after: Supply, stakes: Stakes, terms: Objective,
+    i: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Constraint and offer of the cheapest single relaxation for request `i`, or (-1, -1)."""
+    hours, tenant = float(r.hours[i]), int(r.tenant[i])
+    purse = whole.budget[tenant] if tenant >= 0 else math.inf
+    usd = float(stakes.budget_price[tenant]) if tenant >= 0 else 0.0
+    offers = [j for j in range(b.price.size) if b.active[j]]
+    found, least = (-1, -1), math.inf
+    for j in offers:
+        pool, cost = b.pool[j], float(b.price[j]) * hours
+        price = float(stakes.pool_price[pool])
+        blocked = blocking(b, r, after, i, j)
+        limits = [c for c in blocked if c < 5]
+        charge = {5: price * hours, 6: usd * cost}
+        if len(limits) == 1:
+            which = limits[0]
+            if whole.left[pool] < hours or cost > purse:
+                continue
+            if (5 in blocked and price == 0) or (6 in blocked and usd == 0):
+                continue
+        elif not limits and len(blocked) == 1:
+            which = next(iter(blocked))
+            short = {5: hours - after.left[pool], 6: cost - (after.budget[tenant] if usd else 0)}
+            charge[which] = (price if which == 5 else usd) * short[which]
+        else:
+            continue
+        value = value_there(b, r, whole, stakes, terms, i, j)
+        if value - charge[5] - charge[6] > 1e-9 * value and blocked[which] < least:
+            found, least = (which, j), blocked[which]
+    return found
+
+
+def value_there(
+    b: BlockTable, r: RequestTable, whole: Supply, stakes: Stakes, terms: Objective, i: int, j: int
+) -> float:
+    """Value of request `i` at offer `j`, were that feasible too."""
+    unit_price = unit_latency = 1.0
+    if terms.normalized:
+        feasible = [k for k in range(b.price.size) if not blocking(b, r, whole, i, k)]
+        unit_price = min(float(b.price[k]) for k in (*feasible, j))
+        unit_latency = min(float(b.latency[k]) for k in (*feasible, j))
+    w_price, w_latency, w_reputation, w_availability = map(float, r.weights[i])
+    left, total = float(whole.left[b.pool[j]]), float(whole.total[b.pool[j]])
+    score = (
+        w_price * unit_price / float(b.price[j])
+        + w_latency * unit_latency / float(b.latency[j])
+        + w_reputation * float(b.reputation[j]) / 100
+        + (w_availability * left / total if total else 0.0)
+    )
+    if terms.per_request:
+        top = max(float(stakes.best[i]), score)
+        score = score / top if top > 0 else 1.0
+    return float(stakes.worth[i]) * (terms.reward + score)

@@ -36,5 +36,5 @@ def test_the_refusal_described_is_the_refusal_made() -> None:
     refused = decide({**request, "max_price": 1.0})
     said = README.read_text()
 
-    for field in ("status", "reason", "blocked_by"):
+    for field in ("status", "reason", "blocked_by", "remedy"):
         assert f'"{field}": {json.dumps(refused[field])}' in said

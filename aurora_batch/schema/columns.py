@@ -62,6 +62,7 @@ DECISION_SCHEMA = pa.schema(
         pa.field("shadow_price", pa.float64()),
         pa.field("policy", pa.string()),
         pa.field("decided_at", pa.timestamp("us", tz="UTC")),
+        pa.field("remedy", pa.string()),
     ]
 )
 

@@ -13,6 +13,15 @@ from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.model import Policy
 from aurora_batch.policies import Safety
 from aurora_batch.settings import Objective, ProviderSettings, RouterSettings, Settings
+
+
+from aurora_batch.settings import (
+    Objective,
+    ProviderSettings,
+    RouterSettings,
+    Settings,
+    TenantSettings,
+)
 from benchmarks.markets import market
 from tests.requests import at, table
 
@@ -141,6 +150,15 @@ def test_every_certificate_holds(load: float) -> None:
     assert greedy.batch.value <= step.batch.value <= step.batch.bound * (1 + 1e-9)
     assert greedy.batch.value <= greedy.batch.bound
     assert step.batch.gap < 0.01
+
+
+def test_a_batch_without_budgets_is_certified_where_others_have_some() -> None:
+    """Nothing is scarce and nobody draws on a budget: the checker still agrees."""
+    settings = Settings(tenants={"rich": TenantSettings(budget_usd_per_step=9.0)})
+    step = run(table([{}]), settings=settings)[0]
+
+    assert step.allocation is not None
+    assert check(step.problem(), step.allocation).gap == 0
 
 
 def test_a_step_changes_nothing_that_it_was_given() -> None:
