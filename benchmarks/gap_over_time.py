@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -74,7 +75,7 @@ def _runs(name: str, seed: int, limits: Sequence[float]) -> Iterator[Run]:
     for method in ("greedy", *SEARCHING):
         for limit in limits if method in SEARCHING else limits[:1]:
             answer = PEERS[method](problem, limit)
-            if answer is not None:
+            if answer is not None and not np.isnan(answer.value):
                 verified(problem, answer, proof)
                 yield Run(name, method, answer.seconds, answer.value, answer.bound)
 

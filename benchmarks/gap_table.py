@@ -2,7 +2,6 @@
 
 import json
 import os
-from time import perf_counter
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -11,10 +10,9 @@ from rich.table import Table
 
 from aurora_batch.allocation import check, solve
 from benchmarks import gap_sets
-from benchmarks.peers import PEERS, verified
+from benchmarks.peers import scipy_milp, verified
 
 DEADLINES = (0.5, 2.0)
-NAN = float("nan")
 
 
 def show(screen: Console, notes: Console, limit_s: float, as_json: bool) -> int:
@@ -52,9 +50,5 @@ def _objectives(name: str, sense: str, limit_s: float) -> tuple[float, ...]:
         found = solve(problem, deadline_s=deadline)
         check(problem, found)
         reached.append(gap_sets.objective(profit, found.assignment))
-    start = perf_counter()
-    answer = PEERS["SciPy MILP"](problem.sparse(), limit_s)
-    took = perf_counter() - start
-    if answer is not None:
-        verified(problem.sparse(), answer, found)
-    return *reached, NAN if answer is None else gap_sets.objective(profit, answer.assignment), took
+    answer = verified(problem.sparse(), scipy_milp(problem.sparse(), limit_s), found)
+    return *reached, gap_sets.objective(profit, answer.assignment), answer.seconds

@@ -1,7 +1,7 @@
 """Other solvers on an allocation problem, each behind one function.
 
 Each takes the problem and the seconds it may search, and returns an `Answer`, or None where it does
-not apply or finds nothing. `verified` holds every assignment to `allocation.check`. OR-Tools counts
+not apply. `verified` holds every assignment to `allocation.check`. OR-Tools counts
 in integers, or forgives 1e-6; scales and tolerances here make what it finds feasible.
 
 Seconds are those from the problem's arrays to the assignment, building the peer's model included.
@@ -29,13 +29,14 @@ I64 = NDArray[np.int64]
 
 VALUE_SCALE = 1_000_000  # integers a unit of value
 WHOLE = 100_000_000  # integers a whole pool or budget
+SCIP_INFINITY = 1e20
 
 
 class Answer(NamedTuple):
     """What a peer found."""
 
     assignment: I64  # (n,) offer, -1 = refused
-    value: float  # recomputed from the assignment; nan for a method that assigns nothing
+    value: float  # recomputed from the assignment; nan where there is none
     bound: float  # no allocation is worth more, as the peer claims; nan without a claim
     seconds: float
 
@@ -75,21 +76,22 @@ def scipy_lp(problem: SparseProblem, limit_s: float) -> Answer:
     prices = exact.lp_prices(market.rows, market.supply)
     seconds = perf_counter() - start
     bound = pricing.quote(market, market.priceable(prices)).bound
-    return Answer(np.full(problem.requests, -1, np.int64), np.nan, bound, seconds)
+    return _nothing(problem, start)._replace(bound=bound, seconds=seconds)
 
 
-def scipy_milp(problem: SparseProblem, limit_s: float) -> Answer | None:
+def scipy_milp(problem: SparseProblem, limit_s: float) -> Answer:
     """SciPy's branch and bound (HiGHS), as `solve(method="exact")` runs it."""
     start = perf_counter()
     rows = problem.rows()
     found = exact.best_choice(rows, problem.supply, time_limit=limit_s)
     if not found.proven and (found.choice < 0).all():
-        return None
-    answer = _answer(problem, rows, found.choice, found.bound, start)
+        return _nothing(problem, start)
+    bound = found.bound if found.bound < np.inf else np.nan
+    answer = _answer(problem, rows, found.choice, bound, start)
     return answer._replace(bound=answer.value) if found.proven else answer
 
 
-def scip(problem: SparseProblem, limit_s: float) -> Answer | None:
+def scip(problem: SparseProblem, limit_s: float) -> Answer:
     """SCIP, as OR-Tools brings it."""
     start = perf_counter()
     rows = problem.rows()
@@ -107,12 +109,13 @@ def scip(problem: SparseProblem, limit_s: float) -> Answer | None:
     solver.set_solver_specific_parameters("numerics/feastol = 1e-10\nlimits/gap = 0")
     solver.solve(model)
     if not solver.has_solution():
-        return None
+        return _nothing(problem, start)
     choice = _choice(rows, np.flatnonzero(solver.variable_values() > 0.5))
-    return _answer(problem, rows, choice, solver.best_objective_bound(), start)
+    bound = solver.best_objective_bound()
+    return _answer(problem, rows, choice, bound if bound < SCIP_INFINITY else np.nan, start)
 
 
-def cp_sat(problem: SparseProblem, limit_s: float) -> Answer | None:
+def cp_sat(problem: SparseProblem, limit_s: float) -> Answer:
     """OR-Tools' CP-SAT on all cores.
 
     Demands are rounded up, so that the assignment is feasible; a bound of the rounded problem is
@@ -134,7 +137,7 @@ def cp_sat(problem: SparseProblem, limit_s: float) -> Answer | None:
     solver.parameters.max_time_in_seconds = limit_s
     solver.parameters.num_workers = os.cpu_count() or 1
     if solver.solve(model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return None
+        return _nothing(problem, start)
     chosen = np.flatnonzero([solver.boolean_value(variable) for variable in taken])
     return _answer(problem, rows, _choice(rows, chosen), np.nan, start)
 
@@ -200,6 +203,12 @@ def _answer(
     assignment[served] = problem.indices[pair]
     seconds = perf_counter() - start
     return Answer(assignment, float(problem.data[pair].sum()), float(bound), seconds)
+
+
+def _nothing(problem: SparseProblem, start: float) -> Answer:
+    """A search that found nothing in its time."""
+    nobody = np.full(problem.requests, -1, np.int64)
+    return Answer(nobody, np.nan, np.nan, perf_counter() - start)
 
 
 def _draws(rows: Rows, supply: Supply) -> list[tuple[I64, F64, float]]:

@@ -79,14 +79,11 @@ def compared(seed: int, deadline_s: float, limit_s: float) -> Comparison:
     ours = solve(problem, deadline_s=deadline_s)
     check(problem, ours)
     sparse = problem.sparse()
-    answer = scipy_milp(sparse, limit_s)
-    best, proven, seconds = ours.bound, False, limit_s
-    if answer is not None:
-        verified(sparse, answer, ours)
-        proven = answer.bound == answer.value
-        best, seconds = min(best, answer.bound), answer.seconds
+    answer = verified(sparse, scipy_milp(sparse, limit_s), ours)
+    proven = answer.bound == answer.value
+    best = answer.value if proven else float(np.fmin(ours.bound, answer.bound))
     return Comparison(
-        seed, sparse.data.size, ours.value, best, proven, ours.status, ours.seconds, seconds
+        seed, sparse.data.size, ours.value, best, proven, ours.status, ours.seconds, answer.seconds
     )
 
 

@@ -103,6 +103,17 @@ def test_nothing_to_allocate(method: str) -> None:
     assert answer is None or not answer.value > 0
 
 
+@pytest.mark.parametrize("method", EXACT)
+def test_a_search_without_time_finds_little(method: str) -> None:
+    """What a peer holds at once is feasible, and where it holds nothing it says nan."""
+    problem = instances.granular()
+    answer = peers.PEERS[method](problem, 0.05)
+
+    assert answer is not None
+    assert not np.isnan(answer.value) or (answer.assignment < 0).all()
+    peers.verified(problem, answer, solve(problem, work=100_000))
+
+
 def test_an_infeasible_answer_is_refused() -> None:
     """A peer that overfills a pool is told so."""
     problem = ties(3)
