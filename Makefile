@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka kafka check bench format clean
+.PHONY: help demo test test-kafka kafka check bench bench-allocation format clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "==> making $(VENV) and installing the pinned dependencies (about a minute, once)"
@@ -39,6 +39,9 @@ test-kafka: $(STAMP) ## the tests that need a real broker (a JDK and Maven)
 
 bench: $(STAMP) ## benchmarks: time and quality, with ratios
 	@$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+
+bench-allocation: $(STAMP) ## the solver beside SciPy and OR-Tools on named instances (minutes)
+	@$(BIN)/python -m benchmarks.table
 
 format: $(STAMP) ## format and fix what can be fixed
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

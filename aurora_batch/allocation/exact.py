@@ -37,7 +37,7 @@ class Found(NamedTuple):
     choice: I32  # (n,) position in `Rows`, -1 = refused
     proven: bool  # nothing better exists
     nodes: int  # of the search tree
-    timed_out: bool = False  # ended by the clock
+    bound: float = np.inf  # no choice is worth more, as the solver claims
 
 
 def lp_prices(rows: Rows, supply: Supply) -> Prices:
@@ -48,7 +48,7 @@ def lp_prices(rows: Rows, supply: Supply) -> Prices:
     n, k, t = rows.start.size - 1, supply.capacity.size, supply.budget.size
     if not rows.pool.size:
         return Prices(np.zeros(k), np.zeros(t))
-    matrix, limits, units = _constraints(rows, supply)
+    matrix, limits, units = constraints(rows, supply)
     solved = linprog(-rows.value, A_ub=matrix, b_ub=limits, bounds=(0, None), method="highs")
     if solved.status != 0:
         return Prices(np.zeros(k), np.zeros(t))
@@ -98,7 +98,7 @@ def _by_slots(rows: Rows, slots: NDArray[np.int64]) -> I32:
 def _by_branching(
     rows: Rows, supply: Supply, node_limit: int | None, time_limit: float | None
 ) -> Found:
-    matrix, limits, _ = _constraints(rows, supply)
+    matrix, limits, _ = constraints(rows, supply)
     options: Any = {"mip_rel_gap": 0.0, "node_limit": node_limit, "time_limit": time_limit}
     began = perf_counter()
     with _silent():
@@ -117,8 +117,9 @@ def _by_branching(
     chosen = np.flatnonzero(solved.x > 0.5)
     request = np.repeat(np.arange(n), np.diff(rows.start))
     choice[request[chosen]] = chosen
+    bound = np.inf if solved.mip_dual_bound is None else -solved.mip_dual_bound
     nodes = int(solved.mip_node_count or 0)
-    return Found(choice, proven=solved.status == 0, nodes=nodes, timed_out=late)
+    return Found(choice, solved.status == 0, nodes, bound, late)
 
 
 @contextmanager
@@ -147,7 +148,7 @@ def _silent() -> Iterator[None]:
             os.close(kept)
 
 
-def _constraints(rows: Rows, supply: Supply) -> tuple[Any, F64, F64]:
+def constraints(rows: Rows, supply: Supply) -> tuple[Any, F64, F64]:
     """Constraints on the pairs: one pair a request, then pools and budgets of WHOLE units each.
 
     Returns the matrix, its limits, and the units of every possible row, (n + k + t,), infinite
