@@ -19,7 +19,7 @@ lowest of their bounds is the window's.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -43,6 +43,7 @@ F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 
 SHARES = tuple(0.5**x for x in range(8))  # of a window that its first piece may be
+_NAMES = ("provider", "gpu_type", "region")  # that tell an offer
 _BETWEEN = "|"  # in no provider's id and no GPU type
 
 
@@ -79,7 +80,7 @@ def chosen(decisions: pa.Table, fleet: Fleet) -> I32:
         provider = fleet.provider_ids[fleet.offer_provider[offer]]
         gpu = fleet.gpu_types[fleet.offer_gpu[offer]]
         known |= {_BETWEEN.join((provider, gpu, region)): offer for region in regions}
-    names = [decisions[name] for name in ("provider", "gpu_type", "region")]
+    names = [decisions[name] for name in _NAMES]
     place = pc.index_in(
         pc.binary_join_element_wise(*names, _BETWEEN), value_set=pa.array(list(known), pa.string())
     )
@@ -119,11 +120,16 @@ class Piece:
         problem = self.task.problem
         budget = None if problem.budget is None else problem.budget * share
         part = dataclasses.replace(problem, capacity=problem.capacity * share, budget=budget)
-        return allocation.solve(part, method="dual").prices
+        found = allocation.solve(part, method="dual").prices
+        # Without a request of a tenant there is no budget in the problem, and so no price.
+        missing = self.task.supply.budget.size - found.budget.size
+        return Prices(found.pool, np.pad(found.budget, (0, missing)))
 
     def surplus(self, prices: Prices) -> float:
         """Sum over the requests of what the best offer is worth beyond what it is charged."""
-        return float(quote(self._market, prices).leaders.net[:, 0].sum())
+        budgets = self._market.supply.budget.size
+        known = Prices(prices.pool, prices.budget[:budgets].copy())
+        return float(quote(self._market, known).leaders.net[:, 0].sum())
 
     def worth(self, prices: Prices) -> float:
         """What whole pools and budgets are worth."""
@@ -137,46 +143,75 @@ class Piece:
 
 
 class Judged(NamedTuple):
-    """One window, judged when it was over."""
+    """A window that is over."""
 
     window_us: int  # its start, microseconds since the epoch
     requests: int  # decided in it
-    bound: float
+    bound: float  # no allocation of them is worth more
     values: tuple[float, ...]  # of each contestant, at the scores of the window's start
+
+
+class Proven(NamedTuple):
+    """What is known of a batch that was decided before whole pools and budgets."""
+
+    bound: float
+    values: tuple[float, ...]
 
 
 class Hindsight:
     """Judges contestants that decide the same batches, window by window.
 
-    Holds at most `replay.chunk_requests` requests, or a batch where that is larger.
+    Holds at most `replay.chunk_requests` requests, or one batch where that is larger, with each
+    contestant's decisions.
     """
 
     def __init__(self, fleet: Fleet, settings: Settings) -> None:
         self._fleet, self._settings = fleet, settings
         self._window: _Sums | None = None
-        self._held: list[tuple[pa.Table, tuple[I32, ...]]] = []
+        self._proven: Proven | None = None  # where the window has one batch so far
+        self._requests: list[pa.Table] = []
+        self._decisions: list[list[pa.Table]] = []  # by batch and contestant
 
-    def add(self, window_us: int, requests: pa.Table, offers: Sequence[I32]) -> Iterator[Judged]:
-        """Take a batch and what each contestant gave its requests; yield a window that it ended."""
-        if self._window is not None and self._window.window_us != window_us:
-            yield from self.finish()
-        if self._window is None:
-            self._window = _Sums(window_us, np.zeros(len(offers)))
-        held = sum(table.num_rows for table, _ in self._held)
+    def add(
+        self,
+        window_us: int,
+        requests: pa.Table,
+        decisions: Sequence[pa.Table],
+        proven: Proven | None = None,
+    ) -> Judged | None:
+        """Take a batch and what each contestant decided; return the window that it ended, if any.
+
+        `proven` saves the solve of a window that this batch is the whole of.
+        """
+        ended = None
+        if self._window is None or self._window.window_us != window_us:
+            ended = self.finish()
+            self._window, self._proven = _Sums(window_us, np.zeros(len(decisions))), proven
+        else:
+            self._proven = None
+        held = sum(table.num_rows for table in self._requests)
         if held and held + requests.num_rows > self._settings.replay.chunk_requests:
             self._window.add(*self._piece())
-        self._held.append((requests, tuple(offers)))
+        self._requests.append(requests)
+        self._decisions.append([table.select(_NAMES) for table in decisions])
+        return ended
 
-    def finish(self) -> Iterator[Judged]:
-        """Yield the window that is not judged yet, if there is one."""
-        if self._window is not None:
-            yield self._window.judged(*self._piece())
-            self._window = None
+    def finish(self) -> Judged | None:
+        """Return the window that is not judged yet, if there is one."""
+        window, self._window = self._window, None
+        if window is None:
+            return None
+        if self._proven is None:
+            return window.judged(*self._piece())
+        count = sum(table.num_rows for table in self._requests)
+        self._requests, self._decisions = [], []
+        return Judged(window.window_us, count, *self._proven)
 
     def _piece(self) -> tuple[Piece, list[I32]]:
-        held, self._held = self._held, []
-        requests = pa.concat_tables([table for table, _ in held])
-        offers = [np.concatenate(parts) for parts in zip(*(o for _, o in held), strict=True)]
+        requests = pa.concat_tables(self._requests)
+        by_contestant = zip(*self._decisions, strict=True)
+        offers = [chosen(pa.concat_tables(parts), self._fleet) for parts in by_contestant]
+        self._requests, self._decisions = [], []
         return Piece.of(requests, self._fleet, self._settings), offers
 
 
@@ -187,26 +222,22 @@ class _Sums:
     window_us: int
     values: F64  # (contestants,)
     requests: int = 0
-    prices: list[Prices] = field(default_factory=list)
-    surplus: list[float] = field(default_factory=list)  # at each of the prices
-    worth: list[float] = field(default_factory=list)  # of the whole supply, at each of the prices
+    prices: list[Prices] = field(default_factory=list)  # for several shares, from the first piece
+    bounds: F64 = field(default_factory=lambda: np.zeros(len(SHARES)))  # what they prove so far
 
     def add(self, piece: Piece, offers: Sequence[I32]) -> None:
         """Count a piece of a window that needs several."""
         self._count(piece, offers)
         if not self.prices:
             self.prices = [piece.prices(share) for share in SHARES]
-            self.worth = [piece.worth(prices) for prices in self.prices]
-            self.surplus = [0.0] * len(SHARES)
-        self.surplus = [
-            s + piece.surplus(p) for s, p in zip(self.surplus, self.prices, strict=True)
-        ]
+            self.bounds += [piece.worth(prices) for prices in self.prices]
+        self.bounds += [piece.surplus(prices) for prices in self.prices]
 
     def judged(self, piece: Piece, offers: Sequence[I32]) -> Judged:
         """Count the last piece, and judge."""
         if self.prices:
             self.add(piece, offers)
-            bound = min(w + s for w, s in zip(self.worth, self.surplus, strict=True))
+            bound = float(self.bounds.min())
         else:
             self._count(piece, offers)
             bound = piece.bound()

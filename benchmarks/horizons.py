@@ -210,13 +210,17 @@ def judge(h: Horizon, names: Sequence[str] = NAMES) -> Iterator[Judged]:
     batches = Batches(h.settings, as_live=True)
     for cut in (batches.add(h.requests, np.arange(h.requests.num_rows)), batches.finish()):
         for batch in cut:
-            offers = []
+            decisions = []
             for x, (policy, settings) in enumerate(playing):
                 step = router.step(batch.requests, h.fleet, states[x], settings, policy=policy)
                 states[x] = step.state
-                offers.append(hindsight.chosen(step.decisions, h.fleet))
-            yield from whole.add(step.batch.window_us, batch.requests, offers)
-    yield from whole.finish()
+                decisions.append(step.decisions)
+            ended = whole.add(step.batch.window_us, batch.requests, decisions)
+            if ended is not None:
+                yield ended
+    last = whole.finish()
+    if last is not None:
+        yield last
 
 
 def shares(h: Horizon, names: Sequence[str] = NAMES) -> F64:

@@ -1,6 +1,5 @@
 """A log through both policies: every row decided, `global` better, certificates that hold."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from aurora_batch.router import Step
 from aurora_batch.settings import BatchSettings, ReplaySettings, RouterSettings, Settings
 from pipelines import playback
 from pipelines.batches import Batches
+from pipelines.contestants import contestants
 from pipelines.figures import Figures
 from pipelines.playback import play
 from tests.pipelines.test_traces import imported, trace_file
@@ -29,17 +29,16 @@ def played(
     log: pa.Table,
     settings: Settings | None = None,
     *,
-    policies: Sequence[Policy] = BOTH,
+    policy: str = "both",
     as_live: bool = False,
-) -> tuple[pa.Table, dict[Policy, Figures]]:
+) -> tuple[pa.Table, dict[str, Figures]]:
     """Decisions and figures of a log."""
     path = tmp_path / "log.parquet"
     with RequestWriter(path) as out:
         out.write(log)
     tables: list[pa.Table] = []
-    figures = play(
-        path, policies, FLEET, settings or Settings(), write=tables.append, as_live=as_live
-    )
+    playing = contestants(policy, settings or Settings(), as_live=as_live)
+    figures = play(path, playing, FLEET, write=tables.append, as_live=as_live)
     return pa.concat_tables(tables), figures
 
 
@@ -129,8 +128,8 @@ def test_policies_side_by_side_decide_as_alone(tmp_path: Path) -> None:
     """Each policy has capacity of its own."""
     log = workload.stress(FLEET, 600, seed=6, per_window=300)
     together, figures = played(tmp_path, log)
-    alone, _ = played(tmp_path, log, policies=[Policy.GLOBAL])
-    _, greedy = played(tmp_path, log, policies=[Policy.GREEDY])
+    alone, _ = played(tmp_path, log, policy=Policy.GLOBAL)
+    _, greedy = played(tmp_path, log, policy=Policy.GREEDY)
 
     assert together.equals(alone)
     assert figures[Policy.GREEDY].reasons == greedy[Policy.GREEDY].reasons

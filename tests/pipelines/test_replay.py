@@ -17,8 +17,9 @@ from pipelines import playback
 from pipelines.cli import main
 
 POLICY_KEYS = [
-    "routed", "fill_rate", "value", "bound", "gap", "cost_usd", "mean_price_usd_per_hour",
-    "mean_latency_ms", "providers", "reasons", "routes_per_second",
+    "routed", "fill_rate", "value", "bound", "gap", "value_in_window", "hindsight_bound", "regret",
+    "cost_usd", "mean_price_usd_per_hour", "mean_latency_ms", "providers", "reasons", "served",
+    "routes_per_second",
 ]  # fmt: skip
 
 
@@ -158,9 +159,9 @@ def test_the_report_stands_alone(log: Path, tmp_path: Path) -> None:
     assert aurora(log, "--out", out, "--policy", "both", "--report", report, "--quiet") == 0
 
     page = report.read_text()
-    assert page.count('src="data:image/png;base64,') == page.count("<img") == 9
+    assert page.count('src="data:image/png;base64,') == page.count("<img") == 10
     assert "http" not in page
-    for word in ("greedy", "global", "fill rate", "Shadow prices"):
+    for word in ("greedy", "global", "fill rate", "Shadow prices", "regret", "by tenant"):
         assert word in page
 
 
