@@ -169,6 +169,7 @@ class Hindsight:
         self._fleet, self._settings = fleet, settings
         self._window: _Sums | None = None
         self._proven: Proven | None = None  # where the window has one batch so far
+        self._held = 0  # requests
         self._requests: list[pa.Table] = []
         self._decisions: list[list[pa.Table]] = []  # by batch and contestant
 
@@ -189,9 +190,10 @@ class Hindsight:
             self._window, self._proven = _Sums(window_us, np.zeros(len(decisions))), proven
         else:
             self._proven = None
-        held = sum(table.num_rows for table in self._requests)
-        if held and held + requests.num_rows > self._settings.replay.chunk_requests:
+        most = self._settings.replay.chunk_requests
+        if self._held and self._held + requests.num_rows > most:
             self._window.add(*self._piece())
+        self._held += requests.num_rows
         self._requests.append(requests)
         self._decisions.append([table.select(_NAMES) for table in decisions])
         return ended
@@ -203,15 +205,15 @@ class Hindsight:
             return None
         if self._proven is None:
             return window.judged(*self._piece())
-        count = sum(table.num_rows for table in self._requests)
-        self._requests, self._decisions = [], []
+        count = self._held
+        self._held, self._requests, self._decisions = 0, [], []
         return Judged(window.window_us, count, *self._proven)
 
     def _piece(self) -> tuple[Piece, list[I32]]:
         requests = pa.concat_tables(self._requests)
         by_contestant = zip(*self._decisions, strict=True)
         offers = [chosen(pa.concat_tables(parts), self._fleet) for parts in by_contestant]
-        self._requests, self._decisions = [], []
+        self._held, self._requests, self._decisions = 0, [], []
         return Piece.of(requests, self._fleet, self._settings), offers
 
 

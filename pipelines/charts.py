@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ F64 = NDArray[np.float64]
 ByName = Mapping[str, Figures]
 
 COLORS = {GREEDY: "#d98032", BATCH_ONLY: "#3a9163", GLOBAL: "#2563a8"}
+_DASHES = {BATCH_ONLY: (0, (2, 1.5))}  # drawn on top, and what it covers can be seen
 _INK, _FAINT = "#2b2f36", "#d9dde3"
 _POOLS = ("#2563a8", "#d98032", "#3a9163", "#b5446e", "#7a5cb0", "#8a6d3b", "#4aa3b8", "#6b7280")
 MOST_POINTS = 400  # windows drawn; more are averaged in groups
@@ -31,7 +33,7 @@ def fill(figures: ByName) -> bytes:
     for name, f in figures.items():
         shares = [w.routed / max(w.requests, 1) for w in f.windows.values()]
         _line(axes, shares, name)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylim(top=min(1.02, axes.get_ylim()[1] + 0.02))
     return _png(canvas, axes, "window", "requests routed", len(figures) > 1)
 
@@ -161,7 +163,13 @@ def _thin(series: Sequence[float]) -> tuple[F64, F64]:
 def _line(axes: Axes, series: Sequence[float], name: str) -> None:
     x, y = _thin(series)
     dot = "o" if x.size <= 60 else ""
-    axes.plot(x, y, color=COLORS[name], lw=1.5, marker=dot, ms=3.5, label=name)
+    axes.plot(x, y, marker=dot, ms=3.5, label=name, **_stroke(name))
+
+
+def _stroke(name: str) -> dict[str, Any]:
+    dashes = _DASHES.get(name)
+    color = COLORS[name]
+    return {"color": color, "lw": 1.6, "ls": dashes or "-", "zorder": 2.5 if dashes else 2.0}
 
 
 def _bars(counts: Mapping[str, Counter[str]], label: str) -> bytes:
@@ -191,7 +199,7 @@ def _distribution(counts: Mapping[str, Counter[float]], label: str) -> bytes:
     for name, count in counts.items():
         weights = list(count.values())
         bars, _ = np.histogram(list(count), edges, weights=weights)
-        axes.stairs(bars / max(sum(weights), 1), edges, color=COLORS[name], lw=1.6, label=name)
+        axes.stairs(bars / max(sum(weights), 1), edges, label=name, **_stroke(name))
     axes.xaxis.set_major_locator(MaxNLocator(8))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     _from_zero(axes)
