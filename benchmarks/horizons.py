@@ -6,7 +6,7 @@ Seeded request logs of a few windows of about 10,000 requests, decided as they c
 time. Each family is a way in which a window's second half may not be what the first one promised.
 Printed is the share of the whole window's bound (`aurora_batch.hindsight`) that each contestant
 reaches: `greedy`, `batch_only` (each batch to its own optimum) and `global` (as configured, with
-look-ahead).
+look-ahead). Settings, such as those of the look-ahead, are changed with `--set`.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +22,13 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 from rich.console import Console
 
-from aurora_batch import hindsight, router, workload
+from aurora_batch import router, workload
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.hindsight import Hindsight, Judged
-from aurora_batch.model import Policy
 from aurora_batch.settings import BatchSettings, ProviderSettings, Settings
+from pipelines import cli_options
 from pipelines.batches import Batches
+from pipelines.contestants import BATCH_ONLY, BOTH, GLOBAL, GREEDY, contestants
 
 F64 = NDArray[np.float64]
 
@@ -36,6 +37,8 @@ PRICE = (2.0, 3.4, 0.9, 1.1, 0.4)
 REGIONS = ("eu-west-1", "us-west-2", "us-east-1")
 WINDOW_US = 60_000_000
 PER_WINDOW = 10_000
+SETTINGS = Settings()
+NAMES = (GREEDY, BATCH_ONLY, GLOBAL)
 TENTHS = 10  # a window's demand is drawn by tenths
 
 
@@ -114,7 +117,8 @@ def horizon(
     load: float,
     pools: int = 64,
     seed: int = 0,
-    weigh_by: Literal["request", "gpu_hours"] = "request",
+    *,
+    settings: Settings = SETTINGS,
     per_window: int = PER_WINDOW,
 ) -> Horizon:
     """Return a family's log for a fleet of `pools` offers, each a pool of its own.
@@ -135,7 +139,7 @@ def horizon(
     capacity = mean / (load if family.load is None else family.load)
     providers = _providers(pools, capacity, np.random.default_rng([seed, pools]))
     log = _requests(at, hours, rng)
-    return Horizon(family, log, fleet_from_settings(providers), _settings(family, weigh_by))
+    return Horizon(family, log, fleet_from_settings(providers), _settings(family, settings))
 
 
 def _providers(m: int, capacity: float, rng: np.random.Generator) -> dict[str, ProviderSettings]:
@@ -176,46 +180,32 @@ def _requests(at: F64, hours: F64, rng: np.random.Generator) -> pa.Table:
     )
 
 
-def _settings(family: Family, weigh_by: Literal["request", "gpu_hours"]) -> Settings:
-    settings = Settings()
-    plain = settings.router
-    r = replace(
-        plain,
+def _settings(family: Family, settings: Settings) -> Settings:
+    changed = replace(
+        settings.router,
         window_s=WINDOW_US / 1e6,
         batch=BatchSettings(max_requests=family.batch, linger_ms=WINDOW_US / TENTHS / 1e3),
-        objective=replace(plain.objective, weigh_by=weigh_by),
         alternatives=0,  # of no use here, and they take time
     )
-    return replace(settings, router=r)
-
-
-def contestants(settings: Settings) -> dict[str, tuple[Policy, Settings]]:
-    """Return who can play: policy and settings by name."""
-    return {
-        "greedy": (Policy.GREEDY, settings),
-        "batch_only": (Policy.GLOBAL, hindsight.without_lookahead(settings)),
-        "global": (Policy.GLOBAL, settings),
-    }
-
-
-NAMES = ("greedy", "batch_only", "global")
+    return replace(settings, router=changed)
 
 
 def judge(h: Horizon, names: Sequence[str] = NAMES) -> Iterator[Judged]:
-    """Decide a log by each contestant, as it comes; yield the windows."""
-    known = contestants(h.settings)
-    playing = [known[name] for name in names]
-    states = [router.initial_state(h.fleet, settings) for _, settings in playing]
+    """Decide a log by the contestants of these names, as it comes; yield the windows."""
+    known = contestants(BOTH, h.settings, as_live=True)
+    playing = sorted((c for c in known if c.name in names), key=lambda c: names.index(c.name))
+    states = [router.initial_state(h.fleet, c.settings) for c in playing]
     whole = Hindsight(h.fleet, h.settings)
     batches = Batches(h.settings, as_live=True)
     for cut in (batches.add(h.requests, np.arange(h.requests.num_rows)), batches.finish()):
         for batch in cut:
-            decisions = []
-            for x, (policy, settings) in enumerate(playing):
-                step = router.step(batch.requests, h.fleet, states[x], settings, policy=policy)
-                states[x] = step.state
-                decisions.append(step.decisions)
-            ended = whole.add(step.batch.window_us, batch.requests, decisions)
+            steps = [
+                router.step(batch.requests, h.fleet, state, c.settings, policy=c.policy)
+                for c, state in zip(playing, states, strict=True)
+            ]
+            states = [step.state for step in steps]
+            window_us = steps[0].batch.window_us
+            ended = whole.add(window_us, batch.requests, [step.decisions for step in steps])
             if ended is not None:
                 yield ended
     last = whole.finish()
@@ -231,12 +221,15 @@ def shares(h: Horizon, names: Sequence[str] = NAMES) -> F64:
 
 def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the shares of each family, load and number of pools, mean over the seeds."""
+    settings = cli_options.load(args).settings
+    objective = replace(settings.router.objective, weigh_by=args.weigh_by)
+    settings = replace(settings, router=replace(settings.router, objective=objective))
     for pools in args.pools:
         for name in args.families:
             fixed = FAMILIES[name].load
             for load in args.loads if fixed is None else [fixed]:
                 got = [
-                    shares(horizon(name, load, pools, seed, args.weigh_by), args.contestants)
+                    shares(horizon(name, load, pools, seed, settings=settings), args.contestants)
                     for seed in range(args.seeds)
                 ]
                 mean = np.mean(got, axis=0).tolist()
@@ -255,7 +248,7 @@ def main() -> None:
     parser.add_argument("--contestants", type=_several(str), default=list(NAMES), metavar="A,B")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="how many")
     parser.add_argument("--weigh-by", choices=["request", "gpu_hours"], default="request")
-    parser.add_argument("--json", action="store_true")
+    cli_options.common(parser)
     args = parser.parse_args()
     for said, known in ((args.families, FAMILIES), (args.contestants, NAMES)):
         if unknown := set(said) - set(known):
