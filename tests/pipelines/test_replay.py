@@ -74,8 +74,9 @@ def test_as_live_json_has_three_contestants_and_their_windows(
     log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`batch_only` too; windows where asked for, groups of who is served always."""
-    arguments = [log, "--out", tmp_path / "d.parquet", "--policy", "both", "--as-live", "--json"]
-    assert aurora(*arguments, "--windows") == 0
+    arguments = [log, "--out", tmp_path / "d.parquet", "--policy", "both", "--as-live"]
+    slow = ["--set", "router.batch.linger_ms=2000"]
+    assert aurora(*arguments, *slow, "--json", "--windows") == 0
 
     policies = json.loads(capsys.readouterr().out)["policies"]
     assert list(policies) == ["greedy", "batch_only", "global"]
