@@ -13,6 +13,7 @@ from aurora_batch.fleet import default_fleet
 from aurora_batch.model import Policy
 from aurora_batch.settings import Settings
 from benchmarks.ratios import seconds
+from pipelines.contestants import contestants
 from pipelines.figures import Figures
 from pipelines.playback import play
 
@@ -38,7 +39,7 @@ def written(folder: Path, log: pa.Table, extension: str) -> Path:
 
 @pytest.mark.parametrize("policy", list(Policy))
 def test_replay(
-    benchmark: Callable[..., dict[Policy, Figures]],
+    benchmark: Callable[..., dict[str, Figures]],
     tmp_path: Path,
     stress: pa.Table,
     policy: Policy,
@@ -47,9 +48,9 @@ def test_replay(
     log = written(tmp_path, stress, "parquet")
     router.warm_up(FLEET, SETTINGS)
 
-    def run() -> dict[Policy, Figures]:
+    def run() -> dict[str, Figures]:
         with DecisionWriter(tmp_path / "decisions.parquet") as out:
-            return play(log, [policy], FLEET, SETTINGS, write=out.write)
+            return play(log, contestants(policy, SETTINGS, as_live=False), FLEET, write=out.write)
 
     figures = benchmark(run)[policy]
     own = seconds(run, repeat=3)

@@ -35,9 +35,9 @@ from aurora_batch.adapters.outputs import RequestWriter, replacing
 from aurora_batch.errors import AuroraError, UsageError
 from aurora_batch.fleet import fleet_from_settings
 from aurora_batch.metrics import Committed
-from aurora_batch.model import Policy
 from aurora_batch.settings import Settings
 from pipelines import cli_options, report
+from pipelines.contestants import BOTH, GLOBAL, GREEDY, contestants
 from pipelines.figures import Figures, gap
 from pipelines.fleets import Fleets
 from pipelines.logs import silence_client
@@ -120,10 +120,11 @@ def run(args: argparse.Namespace) -> int:
     live = asyncio.run(through_broker(settings, requests, say))
     _write_decisions(live, args.out / "decisions.ndjson")
     say.print("deciding the same log by greedy, and each window at once in hindsight")
-    offline = play(log, [Policy.GREEDY, Policy.GLOBAL], fleet, settings, write=lambda _: None)
-    figures = _figures(live, requests, offline[Policy.GLOBAL])
+    both = contestants(BOTH, settings, as_live=False)
+    offline = play(log, both, fleet, write=lambda _: None)
+    figures = _figures(live, requests, offline[GLOBAL])
     with report.page(args.out / "report.html") as page:
-        compared = {Policy.GREEDY: offline[Policy.GREEDY], Policy.GLOBAL: figures}
+        compared = {GREEDY: offline[GREEDY], GLOBAL: figures}
         page(report.Replayed("Aurora demo", fleet, compared, live.seconds, as_live=True))
     if args.json:
         sys.stdout.write(json.dumps(_to_dict(live, figures, offline)) + "\n")
@@ -227,13 +228,13 @@ def _figures(live: Live, requests: pa.Table, hindsight: Figures) -> Figures:
         for record in done.batches:
             figures.add_batch(record, record.bound, done.decide_s / len(done.batches))
     by_id = requests.sort_by("request_id")
-    figures.add_decisions(live.decisions, by_id["gpu_hours"].to_numpy())
+    figures.add_decisions(live.decisions, by_id)
     for start, window in figures.windows.items():
         window.bound = hindsight.windows[start].bound
     return figures
 
 
-def _to_dict(live: Live, figures: Figures, offline: dict[Policy, Figures]) -> dict[str, Any]:
+def _to_dict(live: Live, figures: Figures, offline: dict[str, Figures]) -> dict[str, Any]:
     return {
         "requests": figures.requests,
         "read_back": len(live.read),
@@ -241,18 +242,18 @@ def _to_dict(live: Live, figures: Figures, offline: dict[Policy, Figures]) -> di
         "latency_ms": {f"p{p:g}": live.latency_ms(p) for p in (50, 95, 99)},
         "policies": {
             "stream": figures.to_dict(),
-            "greedy": offline[Policy.GREEDY].to_dict(),
-            "hindsight": offline[Policy.GLOBAL].to_dict(),
+            "greedy": offline[GREEDY].to_dict(),
+            "hindsight": offline[GLOBAL].to_dict(),
         },
         "seconds": live.seconds,
     }
 
 
 def _show(
-    screen: Console, live: Live, figures: Figures, offline: dict[Policy, Figures], out: Path
+    screen: Console, live: Live, figures: Figures, offline: dict[str, Figures], out: Path
 ) -> None:
     """Print the one readable screen."""
-    greedy, hindsight = offline[Policy.GREEDY], offline[Policy.GLOBAL]
+    greedy, hindsight = offline[GREEDY], offline[GLOBAL]
     table = Table(box=SIMPLE_HEAD, title="Aurora demo", title_justify="left", title_style="bold")
     for name in ("", "stream, global", "greedy, same log", "each window in hindsight"):
         table.add_column(name, justify="right" if name else "left")

@@ -17,6 +17,7 @@ from aurora_batch import router
 from aurora_batch.adapters.files import read_requests
 from aurora_batch.errors import UsageError
 from aurora_batch.fleet import Fleet, fleet_from_settings
+from aurora_batch.hindsight import with_work
 from aurora_batch.ledger import NO_WINDOW, Ledger
 from aurora_batch.model import Policy
 from aurora_batch.scoring import Tenants
@@ -24,7 +25,6 @@ from aurora_batch.settings import Settings
 from pipelines import cli_options
 from pipelines.batches import Batch, Batches
 from pipelines.explanation import Explanation, Resource, explain
-from pipelines.playback import with_work
 
 TOP = 5
 

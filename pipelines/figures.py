@@ -1,7 +1,8 @@
-"""What a replay adds up for each policy: in all and per window, never per request."""
+"""What a replay adds up for each contestant: in all and per window, never per request."""
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,12 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aurora_batch.hindsight import regret
 from aurora_batch.model import Status
 from aurora_batch.router import BatchRecord
+from pipelines.served import Served
 
 F64 = NDArray[np.float64]
-
-# Job sizes are counted in 40 bins a decade, from 0.0001 to 100,000 GPU-hours.
-_SIZE_EDGES = np.logspace(-4, 5, 361)
-DECILES = 10
 
 
 @dataclass
@@ -28,6 +27,8 @@ class Window:
     late: int = 0
     value: float = 0.0
     bound: float = 0.0  # sum over the batches, each given what was left when it came
+    value_in_window: float = float("nan")  # at the scores of the window's start; NaN: not judged
+    hindsight_bound: float = float("nan")  # had all requests been known then
     cost_usd: float = 0.0
     pool_prices: F64 = field(default_factory=lambda: np.zeros(0))  # of the largest batch
     largest: int = -1  # requests of that batch
@@ -35,7 +36,7 @@ class Window:
 
 @dataclass
 class Figures:
-    """One policy's sums over a log; `add_batch` and `add_decisions` see everything once."""
+    """One contestant's sums; `add_batch`, `add_decisions` and `judge` see everything once."""
 
     requests: int = 0  # rows of the log, rejected ones too
     routed: int = 0
@@ -49,7 +50,7 @@ class Figures:
     prices: Counter[float] = field(default_factory=Counter)
     latencies: Counter[float] = field(default_factory=Counter)
     windows: dict[int, Window] = field(default_factory=dict)
-    sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, 360), np.int64))
+    served: Served = field(default_factory=Served)
 
     def add_batch(self, record: BatchRecord, bound: float, seconds: float) -> None:
         """Count a batch; `bound` is no less than the value of any allocation of it."""
@@ -63,8 +64,16 @@ class Figures:
         if record.requests > window.largest:
             window.largest, window.pool_prices = record.requests, record.pool_prices
 
-    def add_decisions(self, decisions: pa.Table, hours: F64) -> None:
-        """Count decided requests; `hours` (n,) are their GPU-hours, NaN where rejected unread."""
+    def judge(self, window_us: int, value: float, bound: float) -> None:
+        """Note what a window that is over was worth, and could have been (`Hindsight`)."""
+        window = self.windows[window_us]
+        window.value_in_window, window.hindsight_bound = value, bound
+
+    def add_decisions(self, decisions: pa.Table, asked: pa.Table) -> None:
+        """Count decided requests.
+
+        `asked` holds their `tenant_id`, `gpu_type` and `gpu_hours`, null where rejected unread.
+        """
         rows = pl.from_arrow(decisions.drop_columns(["blocked_by", "alternatives", "remedy"]))
         assert isinstance(rows, pl.DataFrame)
         routed = rows.filter(pl.col("status") == Status.PROVISIONING)
@@ -82,9 +91,9 @@ class Figures:
         ):
             _count(counter, values)
         self._add_costs(routed)
-        served = (rows["status"] == Status.PROVISIONING).to_numpy()
-        for row, chosen in enumerate((served, ~served & ~np.isnan(hours))):
-            self.sizes[row] += np.histogram(hours[chosen].clip(1e-4, 1e5), _SIZE_EDGES)[0]
+        routed_rows = (rows["status"] == Status.PROVISIONING).to_numpy()
+        read = asked["gpu_hours"].is_valid()
+        self.served.add(asked.filter(read), routed_rows[read.to_numpy()])
 
     def _add_costs(self, routed: pl.DataFrame) -> None:
         by_window = routed.group_by(pl.col("window").dt.epoch("us")).agg(pl.col("cost_usd").sum())
@@ -106,31 +115,36 @@ class Figures:
         """Requests that came after their window had ended."""
         return sum(w.late for w in self.windows.values())
 
-    def deciles(self) -> list[tuple[float, float]]:
-        """Return (largest GPU-hours, share routed) of each tenth of the valid requests by size."""
-        asked = self.sizes.sum(axis=0)
-        cuts = np.searchsorted(np.cumsum(asked), np.arange(1, DECILES + 1) / DECILES * asked.sum())
-        shares, low = [], 0
-        for cut in np.minimum(cuts, asked.size - 1).tolist():
-            if cut >= low and asked[low : cut + 1].sum():
-                part = self.sizes[:, low : cut + 1].sum(axis=1)
-                shares.append((float(_SIZE_EDGES[cut + 1]), float(part[0] / part.sum())))
-            low = max(low, cut + 1)
-        return shares
+    @property
+    def judged(self) -> bool:
+        """Whether every window was."""
+        return not any(np.isnan(w.hindsight_bound) for w in self.windows.values())
+
+    @property
+    def value_in_window(self) -> float:
+        """Objective of `global` over the log, at the scores of each window's start."""
+        return sum(w.value_in_window for w in self.windows.values())
+
+    @property
+    def hindsight_bound(self) -> float:
+        """Sum over the windows of what no allocation of their requests is worth more than."""
+        return sum(w.hindsight_bound for w in self.windows.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the object of `aurora replay --json` for one policy."""
+        """Return the object of `aurora replay --json` for one contestant; judged windows only."""
         return {
             "routed": self.routed,
             "fill_rate": self.routed / self.requests if self.requests else None,
             "value": self.value,
             "bound": self.bound,
             "gap": gap(self.value, self.bound),
+            **(self._in_hindsight() if self.judged else {}),
             "cost_usd": self.cost_usd,
             "mean_price_usd_per_hour": self.price_sum / self.routed if self.routed else None,
             "mean_latency_ms": self.latency_sum / self.routed if self.routed else None,
             "providers": dict(self.providers.most_common()),
             "reasons": dict(self.reasons.most_common()),
+            "served": self.served.to_dict(),
             "routes_per_second": self.requests / self.seconds if self.seconds else None,
         }
 
@@ -144,6 +158,7 @@ class Figures:
             "value": f"{self.value:,.1f}",
             "bound": f"{self.bound:,.1f}",
             "gap": f"{gap(self.value, self.bound):.3%}",
+            **(self._hindsight_lines() if self.judged else {}),
             "cost, USD": f"{self.cost_usd:,.0f}",
             "mean price, USD/h": f"{self.price_sum / routed:.3f}",
             "mean latency, ms": f"{self.latency_sum / routed:.0f}",
@@ -151,6 +166,41 @@ class Figures:
             "rejected": f"{self.statuses[Status.REJECTED]:,}",
             "routes/s": f"{self.requests / self.seconds:,.0f}" if self.seconds else "-",
         }
+
+    def _in_hindsight(self) -> dict[str, float]:
+        return {
+            "value_in_window": self.value_in_window,
+            "hindsight_bound": self.hindsight_bound,
+            "regret": regret(self.value_in_window, self.hindsight_bound),
+        }
+
+    def _hindsight_lines(self) -> dict[str, str]:
+        return {
+            "value in window": f"{self.value_in_window:,.1f}",
+            "bound in hindsight": f"{self.hindsight_bound:,.1f}",
+            "regret": f"{regret(self.value_in_window, self.hindsight_bound):.3%}",
+        }
+
+    def by_window(self) -> list[dict[str, Any]]:
+        """Return the objects of `aurora replay --json --windows`, by time."""
+        return [
+            {
+                "window": _time(start),
+                "requests": w.requests,
+                "routed": w.routed,
+                "fill_rate": w.routed / w.requests,
+                "value": w.value,
+                "value_in_window": w.value_in_window,
+                "bound": w.hindsight_bound,
+                "regret": regret(w.value_in_window, w.hindsight_bound),
+            }
+            for start, w in self.windows.items()
+        ]
+
+
+def _time(us: int) -> str:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def gap(value: float, bound: float) -> float:

@@ -1,9 +1,12 @@
 """A request log through the router, offline: the engine of `aurora replay` and of the demo.
 
-    log -> read_requests (chunks) -> Batches -> router.step for each policy -> decisions, figures
+    log -> read_requests (chunks) -> Batches -> router.step, by each contestant
+                                                  |-> decisions, figures
+                                                  '-> Hindsight -> figures
 
-The log is read once and decided by every policy, each with a state of its own. Decisions are
-written as they come, in the order of the log, a bad row as `rejected`.
+The log is read once and decided by every contestant, each with a state of its own. Decisions are
+written as they come, in the order of the log, a bad row as `rejected`. A window that is over is
+judged, off the clock, by what it could have been worth.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,24 +16,25 @@ from time import perf_counter
 
 import numpy as np
 import pyarrow as pa
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from aurora_batch import decisions, router
 from aurora_batch.adapters.files import Chunk, read_requests
 from aurora_batch.fleet import Fleet
-from aurora_batch.model import Policy
-from aurora_batch.schema import Rejection
-from aurora_batch.settings import Settings
+from aurora_batch.hindsight import Hindsight, Judged, Proven, with_work
+from aurora_batch.router import Step
+from aurora_batch.schema import REQUEST_SCHEMA, Rejection
 from pipelines.batches import Batch, Batches
+from pipelines.contestants import Contestant
 from pipelines.figures import Figures
 
 I64 = NDArray[np.int64]
 HOLD_ROWS = 65_536  # decisions that are counted and written together
+ASKED = ("tenant_id", "gpu_type", "gpu_hours")  # what is kept of a request until it is counted
 
 
 class Player:
-    """One policy's way through the log.
+    """One contestant's way through the log.
 
     Parameters
     ----------
@@ -39,18 +43,18 @@ class Player:
     """
 
     def __init__(
-        self, policy: Policy, fleet: Fleet, settings: Settings, write: Callable[[pa.Table], None]
+        self, contestant: Contestant, fleet: Fleet, write: Callable[[pa.Table], None]
     ) -> None:
         self.figures = Figures()
-        self._policy, self._fleet, self._settings = policy, fleet, settings
-        self._write = write
-        self._state = router.initial_state(fleet, settings)
+        self._policy, self._settings = contestant.policy, contestant.settings
+        self._fleet, self._write = fleet, write
+        self._state = router.initial_state(fleet, contestant.settings)
         self._held: list[Rows] = []
         self._bad: list[Rows] = []
         self._count = 0
 
-    def decide(self, batch: Batch, bound: float | None) -> float:
-        """Decide one batch; return a bound on the value of any allocation of it.
+    def decide(self, batch: Batch, bound: float | None) -> tuple[Step, float]:
+        """Decide one batch; return the step and a bound on the value of any allocation of it.
 
         Only the decision itself counts as time spent. A `bound` that is known for what is left now
         saves the solve that finds one for `greedy`.
@@ -68,19 +72,18 @@ class Player:
             bound = step.batch.bound
         self._state = step.state
         self.figures.add_batch(step.batch, bound, seconds)
-        hours = batch.requests["gpu_hours"].to_numpy()
-        self._held.append(Rows(step.decisions, batch.position, hours))
+        self._held.append(Rows(step.decisions, batch.position, batch.requests.select(ASKED)))
         self._count += batch.position.size
         if self._count >= HOLD_ROWS:
             self._flush(int(batch.position[-1]))
-        return bound
+        return step, bound
 
     def reject(self, rejections: Sequence[Rejection], first: int) -> None:
         """Take in the bad rows of a chunk that begins at row `first` of the log."""
         if rejections:
             table = decisions.rejected(rejections, self._policy, first)
             position = np.array([first + r.index for r in rejections], np.int64)
-            self._bad.append(Rows(table, position, np.full(position.size, np.nan)))
+            self._bad.append(Rows(table, position, _UNREAD.take(np.zeros(position.size, np.int64))))
 
     def finish(self) -> None:
         """Count and write what is left."""
@@ -96,17 +99,17 @@ class Player:
             self._bad = [bad.slice(cut, None)]
         if parts:
             rows = Rows.joined(parts).in_order()
-            self.figures.add_decisions(rows.decisions, rows.hours)
+            self.figures.add_decisions(rows.decisions, rows.asked)
             self._write(rows.decisions)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Decisions with their rows in the log, (n,), and GPU-hours, (n,), NaN where unknown."""
+    """Decisions with their rows in the log, (n,), and what was asked for, null where unknown."""
 
     decisions: pa.Table
     position: I64
-    hours: NDArray[np.float64]
+    asked: pa.Table
 
     @classmethod
     def joined(cls, parts: Sequence["Rows"]) -> "Rows":
@@ -114,81 +117,119 @@ class Rows:
         return cls(
             pa.concat_tables([p.decisions for p in parts]),
             np.concatenate([p.position for p in parts]),
-            np.concatenate([p.hours for p in parts]),
+            pa.concat_tables([p.asked for p in parts], promote_options="default"),  # nulls
         )
 
     def slice(self, low: int, high: int | None) -> "Rows":
         """Return rows low..high."""
         length = None if high is None else high - low
-        part = slice(low, high)
-        return Rows(self.decisions.slice(low, length), self.position[part], self.hours[part])
+        asked = self.asked.slice(low, length)
+        return Rows(self.decisions.slice(low, length), self.position[low:high], asked)
 
     def in_order(self) -> "Rows":
         """Return the rows in the order of the log."""
         if bool((np.diff(self.position) > 0).all()):
             return self
         order = np.argsort(self.position, kind="stable")
-        return Rows(self.decisions.take(pa.array(order)), self.position[order], self.hours[order])
+        at = pa.array(order)
+        return Rows(self.decisions.take(at), self.position[order], self.asked.take(at))
 
 
-def with_work(settings: Settings, requests: int) -> Settings:
-    """Return settings whose solver has work in proportion to a batch larger than any live one."""
-    most = settings.router.batch.max_requests
-    if requests <= most:
-        return settings
-    solver = settings.router.solver
-    solver = replace(solver, deadline_ms=solver.deadline_ms * requests / most)
-    return replace(settings, router=replace(settings.router, solver=solver))
+class Contest:
+    """All players, who decide the same batches, and the judge of each window."""
+
+    def __init__(
+        self,
+        contestants: Sequence[Contestant],
+        fleet: Fleet,
+        write: Callable[[pa.Table], None],
+        *,
+        as_live: bool,
+    ) -> None:
+        last = contestants[-1]
+        self.players = {
+            c.name: Player(c, fleet, write if c is last else _nowhere) for c in contestants
+        }
+        self._judge = Hindsight(fleet, last.settings)
+        # What `global` finds for the only batch of a window is what hindsight would find.
+        self._at_once = not as_live
+
+    def decide(self, batch: Batch) -> None:
+        """Let every player decide; the last one first, whose bound may serve the others."""
+        bound: float | None = None
+        steps: list[Step] = []
+        for player in reversed(self.players.values()):
+            step, known = player.decide(batch, bound)
+            # At reserve prices `global` has another problem than `greedy`.
+            bound = known if batch.opens_window and self._at_once else None
+            steps.insert(0, step)
+        proven = None
+        if self._at_once and bound is not None:
+            proven = Proven(bound, tuple(step.batch.value for step in steps))
+        ended = self._judge.add(
+            steps[0].batch.window_us, batch.requests, [step.decisions for step in steps], proven
+        )
+        self._note(ended)
+
+    def reject(self, rejections: Sequence[Rejection], first: int) -> None:
+        """Take in the bad rows of a chunk that begins at row `first` of the log."""
+        for player in self.players.values():
+            player.reject(rejections, first)
+
+    def finish(self) -> None:
+        """Judge, count and write what is left."""
+        self._note(self._judge.finish())
+        for player in self.players.values():
+            player.finish()
+
+    def _note(self, ended: Judged | None) -> None:
+        if ended is not None:
+            for player, value in zip(self.players.values(), ended.values, strict=True):
+                player.figures.judge(ended.window_us, value, ended.bound)
 
 
 def play(
     log: Path,
-    policies: Sequence[Policy],
+    contestants: Sequence[Contestant],
     fleet: Fleet,
-    settings: Settings,
     *,
     write: Callable[[pa.Table], None],
     as_live: bool = False,
     watch: Callable[[Chunk], None] = lambda chunk: None,
-) -> dict[Policy, Figures]:
-    """Decide a log by each policy, side by side; return what each added up.
+) -> dict[str, Figures]:
+    """Decide a log by each contestant, side by side; return what each added up, by name.
 
     Parameters
     ----------
+    contestants
+        The settings of the last one say when a batch closes and a window ends, for all.
     write
-        Takes the decisions of the last policy, in the order of the log.
+        Takes the decisions of the last one, in the order of the log.
     as_live
         Close batches as the stream would, by event time; else decide each window at once.
     watch
         Sees each chunk once it is taken in.
     """
-    players = [
-        Player(policy, fleet, settings, write if policy is policies[-1] else _nowhere)
-        for policy in policies
-    ]
-    batches = Batches(settings, as_live=as_live)
+    contest = Contest(contestants, fleet, write, as_live=as_live)
+    batches = Batches(contestants[-1].settings, as_live=as_live)
     first = 0
     for chunk in read_requests(log):
-        for player in players:
-            player.reject(chunk.decoded.rejections, first)
+        contest.reject(chunk.decoded.rejections, first)
         for batch in batches.add(chunk.decoded.requests, chunk.decoded.index + first):
-            _decide(batch, players)
+            contest.decide(batch)
         first += chunk.rows
         watch(chunk)
     for batch in batches.finish():
-        _decide(batch, players)
-    for player in players:
-        player.finish()
-    return {policy: p.figures for policy, p in zip(policies, players, strict=True)}
-
-
-def _decide(batch: Batch, players: Sequence[Player]) -> None:
-    """Let every player decide; the last one first, whose bound may serve the others."""
-    bound = None
-    for player in reversed(players):
-        known = player.decide(batch, bound)
-        bound = known if batch.opens_window else None
+        contest.decide(batch)
+    contest.finish()
+    return {name: player.figures for name, player in contest.players.items()}
 
 
 def _nowhere(_: pa.Table) -> None:
     """Take decisions that nobody asked for."""
+
+
+_UNREAD = pa.table(
+    [pa.nulls(1, REQUEST_SCHEMA.field(name).type) for name in ASKED],
+    schema=pa.schema([pa.field(name, REQUEST_SCHEMA.field(name).type) for name in ASKED]),
+)

@@ -1,4 +1,4 @@
-"""`aurora replay`: decide a request log offline, by one policy or by both side by side."""
+"""`aurora replay`: decide a request log offline, by one policy or by several side by side."""
 
 import argparse
 import json
@@ -20,8 +20,8 @@ from aurora_batch.adapters.outputs import DecisionWriter
 from aurora_batch.errors import UsageError
 from aurora_batch.fleet import fleet_from_settings
 from aurora_batch.model import Policy
-from aurora_batch.settings import Settings
 from pipelines import cli_options, report
+from pipelines.contestants import BOTH, contestants
 from pipelines.figures import Figures
 from pipelines.playback import play
 
@@ -35,8 +35,8 @@ def register(subparsers: Any) -> None:
             "Decide a request log (Parquet, NDJSON, CSV, Arrow IPC) and write a decision for\n"
             "every row, in their order. Each window of event time is solved at once, in pieces\n"
             "of at most replay.chunk_requests; --as-live closes batches as the stream would.\n"
-            "With --policy both, greedy and global decide the same log side by side, and --out\n"
-            "is global's."
+            "With --policy both, greedy and global decide the same log side by side; --as-live,\n"
+            "batch_only does too, which is global without its look-ahead. --out is global's."
         ),
         epilog="example:\n  aurora replay log.parquet --out decisions.parquet --policy both",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -46,15 +46,16 @@ def register(subparsers: Any) -> None:
         "--out", type=Path, required=True, metavar="DECISIONS",
         help="decisions: .parquet, .ndjson, .csv or .arrow",
     )  # fmt: skip
-    parser.add_argument(
-        "--policy", choices=[*Policy, "both"], help="default: the configured policy"
-    )
+    parser.add_argument("--policy", choices=[*Policy, BOTH], help="default: the configured policy")
     parser.add_argument("--as-live", action="store_true", help="close batches as the stream would")
     parser.add_argument(
         "--providers", type=Path, metavar="FILE", help="a providers.yaml for this run"
     )
     parser.add_argument(
         "--report", type=Path, metavar="FILE.html", help="a page with figures and charts"
+    )
+    parser.add_argument(
+        "--windows", action="store_true", help="with --json, the figures of each window too"
     )
     cli_options.common(parser)
     parser.set_defaults(run=run)
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """Replay one log."""
     settings = cli_options.load(args).settings
     fleet = fleet_from_settings(settings.providers)
-    policies = _policies(args.policy, settings)
+    playing = contestants(args.policy, settings, as_live=args.as_live)
     _refuse_overwriting(args)
     begun = perf_counter()
     with ExitStack() as stack:
@@ -73,14 +74,14 @@ def run(args: argparse.Namespace) -> int:
         watch = stack.enter_context(_progress(_shows(args)))
         router.warm_up(fleet, settings)
         figures = play(
-            args.requests, policies, fleet, settings,
+            args.requests, playing, fleet,
             write=out.write, as_live=args.as_live, watch=watch,
         )  # fmt: skip
         seconds = perf_counter() - begun
         if page is not None:
             page(report.Replayed(args.requests.name, fleet, figures, seconds, args.as_live))
     if args.json:
-        sys.stdout.write(json.dumps(to_dict(figures, seconds)) + "\n")
+        sys.stdout.write(json.dumps(to_dict(figures, seconds, windows=args.windows)) + "\n")
     elif not args.quiet:
         Console().print(table(args.requests.name, figures))
         written = [str(path) for path in (args.out, args.report) if path is not None]
@@ -88,21 +89,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def to_dict(figures: Mapping[Policy, Figures], seconds: float) -> dict[str, Any]:
+def to_dict(
+    figures: Mapping[str, Figures], seconds: float, *, windows: bool = False
+) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     return {
         "requests": max((f.requests for f in figures.values()), default=0),
-        "policies": {str(policy): f.to_dict() for policy, f in figures.items()},
+        "policies": {
+            name: f.to_dict() | ({"windows": f.by_window()} if windows else {})
+            for name, f in figures.items()
+        },
         "seconds": seconds,
     }
 
 
-def table(title: str, figures: Mapping[Policy, Figures]) -> Table:
-    """Return the figures of the policies side by side."""
+def table(title: str, figures: Mapping[str, Figures]) -> Table:
+    """Return the figures of the contestants side by side."""
     screen = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     screen.add_column("")
-    for policy in figures:
-        screen.add_column(str(policy), justify="right")
+    for name in figures:
+        screen.add_column(name, justify="right")
     columns = [f.lines() | _counts(f) for f in figures.values()]
     for name in dict.fromkeys(name for column in columns for name in column):
         screen.add_row(name, *(column.get(name, "-") for column in columns))
@@ -131,12 +137,6 @@ def _progress(shown: bool) -> Iterator[Callable[[Chunk], None]]:
 
 def _shows(args: argparse.Namespace) -> bool:
     return not args.quiet and sys.stderr.isatty()
-
-
-def _policies(said: str | None, settings: Settings) -> list[Policy]:
-    if said == "both":
-        return [Policy.GREEDY, Policy.GLOBAL]
-    return [Policy(said) if said else settings.router.effective_policy]
 
 
 def _refuse_overwriting(args: argparse.Namespace) -> None:

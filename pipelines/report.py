@@ -11,8 +11,9 @@ from types import ModuleType
 from aurora_batch.adapters.outputs import replacing
 from aurora_batch.errors import UsageError
 from aurora_batch.fleet import Fleet
-from aurora_batch.model import Policy
+from pipelines.contestants import GLOBAL
 from pipelines.figures import Figures
+from pipelines.served import Share
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Replayed:
 
     title: str
     fleet: Fleet
-    figures: Mapping[Policy, Figures]
+    figures: Mapping[str, Figures]
     seconds: float
     as_live: bool
 
@@ -57,6 +58,7 @@ def html(replayed: Replayed, charts: ModuleType) -> str:
     """Return the page."""
     figures = replayed.figures
     last = list(figures.values())[-1]
+    judged = all(f.judged for f in figures.values())
     mode = "batches closed as the stream would" if replayed.as_live else "each window at once"
     windows = f"{len(last.windows):,} window{'s' * (len(last.windows) != 1)}"
     of_each = "" if not replayed.as_live else ", each batch given what was left when it came"
@@ -64,12 +66,14 @@ def html(replayed: Replayed, charts: ModuleType) -> str:
         f"<h1>{escape(replayed.title)}</h1>",
         f"<p>{last.requests:,} requests in {windows}, {mode}; {replayed.seconds:.1f} s.</p>",
         _table(figures),
-        f"<p>Value is the objective of the <code>global</code> policy for both; no allocation is "
-        f"worth more than the bound{of_each}.</p>",
+        f"<p>Value is the objective of the <code>global</code> policy for all; no allocation is "
+        f"worth more than the bound{of_each}.{_HINDSIGHT * judged}</p>",
     ]
+    regrets = [("Regret: below each window's bound in hindsight", charts.regrets(figures))]
     drawn = [
         ("Requests routed", charts.fill(figures)),
         ("Value and bound", charts.value(figures)),
+        *(regrets if judged else []),
         ("Gap", charts.gaps(figures)),
         ("Served by", charts.providers(figures)),
         ("Not routed, and why", charts.refusals(figures)),
@@ -77,21 +81,65 @@ def html(replayed: Replayed, charts: ModuleType) -> str:
         ("Price", charts.prices(figures)),
         ("Latency", charts.latencies(figures)),
     ]
-    if Policy.GLOBAL in figures:
-        prices = charts.shadow_prices(figures[Policy.GLOBAL], replayed.fleet.pool_ids)
+    if GLOBAL in figures:
+        prices = charts.shadow_prices(figures[GLOBAL], replayed.fleet.pool_ids)
         drawn.append(("Shadow prices (global)", prices))
     parts += ["<div class=charts>", *(_figure(title, image) for title, image in drawn), "</div>"]
+    parts += _served(figures)
     return _PAGE.format(title=escape(replayed.title), body="\n".join(parts))
 
 
-def _table(figures: Mapping[Policy, Figures]) -> str:
+_HINDSIGHT = (
+    " Value in window is the same with every score as it was at the window's start, and the bound "
+    "in hindsight is that of the window's requests, had all been known then; regret, how far "
+    "the one is below the other, is no less than the true one, because a bound can be too high."
+)
+
+
+def _table(figures: Mapping[str, Figures]) -> str:
     columns = [f.lines() for f in figures.values()]
-    head = "".join(f"<th>{policy}</th>" for policy in figures)
+    head = "".join(f"<th>{name}</th>" for name in figures)
     rows = [
-        f"<tr><td>{name}</td>" + "".join(f"<td>{c[name]}</td>" for c in columns) + "</tr>"
-        for name in columns[0]
+        f"<tr><td>{name}</td>" + "".join(f"<td>{c.get(name, '-')}</td>" for c in columns) + "</tr>"
+        for name in dict.fromkeys(name for column in columns for name in column)
     ]
     return f"<table><tr><th></th>{head}</tr>\n" + "\n".join(rows) + "\n</table>"
+
+
+def _served(figures: Mapping[str, Figures]) -> list[str]:
+    """Tables of who is served: what a group asked for, and the shares that each one routed."""
+    by_size = {
+        name: {f"up to {edge:.3g} GPU-hours": share for edge, share in f.served.by_size()}
+        for name, f in figures.items()
+    }
+    by_tenant = {name: f.served.tenants.shares() for name, f in figures.items()}
+    by_gpu = {name: f.served.gpu_types.shares() for name, f in figures.items()}
+    several = " (a request that accepts several counts under each)"
+    return [
+        _share_table("Who is served, by size", by_size),
+        _share_table("Who is served, by GPU type asked for", by_gpu, several),
+        _share_table("Who is served, by tenant", by_tenant),
+    ]
+
+
+def _share_table(title: str, shares: Mapping[str, Mapping[str, Share]], note: str = "") -> str:
+    groups = "".join(f"<th colspan=2>{name}</th>" for name in shares)
+    head = "<th>requests</th><th>GPU-hours</th>"
+    rows = []
+    for group, asked in next(iter(shares.values())).items():
+        cells = [f"<td>{asked.requests:,.0f}</td><td>{asked.gpu_hours:,.1f}</td>"]
+        for of in shares.values():
+            cells += [_bar(of[group].of_requests), _bar(of[group].of_gpu_hours)]
+        rows.append(f"<tr><td>{escape(group)}</td>{''.join(cells)}</tr>")
+    return (
+        f"<h2>{title}</h2><p>Share routed of the requests and of the GPU-hours{note}.</p>"
+        f"<table class=shares><tr><th></th><th colspan=2>asked for</th>{groups}</tr>\n"
+        f"<tr><th></th>{head}{head * len(shares)}</tr>\n" + "\n".join(rows) + "\n</table>"
+    )
+
+
+def _bar(share: float) -> str:
+    return f'<td class=bar style="--share:{share:.1%}">{share:.1%}</td>'
 
 
 def _figure(title: str, image: bytes) -> str:
@@ -113,11 +161,15 @@ _PAGE = """<!doctype html>
 body {{ font: 15px/1.5 system-ui, sans-serif; color: #2b2f36; background: #f5f6f8; margin: 0 auto;
        max-width: 1180px; padding: 24px; }}
 h1 {{ font-size: 24px; margin: 0; }}
+h2 {{ font-size: 18px; margin: 28px 0 0; }}
 table {{ border-collapse: collapse; background: #fff; border-radius: 8px; margin: 16px 0;
         box-shadow: 0 1px 3px #0001; }}
 td, th {{ padding: 5px 18px; text-align: right; border-bottom: 1px solid #eef0f3;
          font-variant-numeric: tabular-nums; }}
 td:first-child {{ text-align: left; color: #5b6270; }}
+.shares {{ font-size: 13px; }}
+.shares td, .shares th {{ padding: 3px 12px; }}
+.bar {{ background: linear-gradient(90deg, #2563a826 var(--share), transparent 0); }}
 .charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr));
           gap: 16px; }}
 figure {{ background: #fff; border-radius: 8px; padding: 14px; margin: 0;

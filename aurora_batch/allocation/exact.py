@@ -38,6 +38,7 @@ class Found(NamedTuple):
     proven: bool  # nothing better exists
     nodes: int  # of the search tree
     bound: float = np.inf  # no choice is worth more, as the solver claims
+    timed_out: bool = False  # ended by the clock
 
 
 def lp_prices(rows: Rows, supply: Supply) -> Prices:

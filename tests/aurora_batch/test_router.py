@@ -12,9 +12,6 @@ from aurora_batch.allocation import check
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.model import Policy
 from aurora_batch.policies import Safety
-from aurora_batch.settings import Objective, ProviderSettings, RouterSettings, Settings
-
-
 from aurora_batch.settings import (
     Objective,
     ProviderSettings,

@@ -1,6 +1,5 @@
 """Figures: sums of a log by policy, in pieces as in one."""
 
-import numpy as np
 import pytest
 
 from aurora_batch import router, workload
@@ -20,8 +19,8 @@ def figures() -> Figures:
     state = router.initial_state(FLEET, SETTINGS)
     for step in router.decide(log, FLEET, state, SETTINGS, policy=Policy.GLOBAL):
         found.add_batch(step.batch, step.batch.bound, 0.5)
-        hours = log["gpu_hours"].to_numpy()[low : low + step.batch.requests]
-        found.add_decisions(step.decisions, hours)
+        found.add_decisions(step.decisions, log.slice(low, step.batch.requests))
+        found.judge(step.batch.window_us, step.batch.value, step.batch.bound)
         low += step.batch.requests
     return found
 
@@ -39,15 +38,28 @@ def test_the_parts_add_up(figures: Figures) -> None:
     assert 0 <= said["gap"] == gap(said["value"], said["bound"]) < 1
 
 
-def test_deciles_are_tenths_of_the_requests(figures: Figures) -> None:
-    """Ten groups by size; small requests are served before large ones when capacity is scarce."""
-    deciles = figures.deciles()
-    edges, shares = zip(*deciles, strict=True)
+def test_windows_say_what_they_could_have_been(figures: Figures) -> None:
+    """Each window by its start, and regrets that agree with those in all."""
+    windows = figures.by_window()
+    said = figures.to_dict()
 
-    assert len(deciles) == 10
-    assert list(edges) == sorted(edges)
-    assert np.mean(shares) == pytest.approx(figures.routed / 800, abs=0.03)
-    assert shares[0] > shares[-1]
+    assert [w["window"] for w in windows] == ["2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"]
+    for key in ("routed", "value_in_window"):
+        assert sum(w[key] for w in windows) == pytest.approx(said[key])
+    assert sum(w["bound"] for w in windows) == pytest.approx(said["hindsight_bound"])
+    assert all(0 <= w["regret"] == gap(w["value_in_window"], w["bound"]) < 1 for w in windows)
+    assert min(w["regret"] for w in windows) <= said["regret"] <= max(w["regret"] for w in windows)
+
+
+def test_what_is_not_judged_is_not_said() -> None:
+    """Without the bounds of all windows there is no regret."""
+    log = workload.stress(FLEET, 10, seed=1)
+    step = router.step(log, FLEET, router.initial_state(FLEET, SETTINGS), SETTINGS)
+    found = Figures()
+    found.add_batch(step.batch, step.batch.bound, 0.5)
+
+    assert not found.judged
+    assert "regret" not in found.to_dict() | found.lines()
 
 
 def test_nothing_has_no_means() -> None:
@@ -56,5 +68,4 @@ def test_nothing_has_no_means() -> None:
 
     assert (said["routed"], said["value"], said["gap"]) == (0, 0, 0.0)
     assert said["fill_rate"] is said["mean_price_usd_per_hour"] is said["routes_per_second"] is None
-    assert Figures().deciles() == []
     assert Figures().lines()["routed"] == "0"

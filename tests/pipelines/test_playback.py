@@ -1,11 +1,11 @@
 """A log through both policies: every row decided, `global` better, certificates that hold."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from aurora_batch import router, workload
 from aurora_batch.adapters.outputs import RequestWriter
@@ -13,15 +13,25 @@ from aurora_batch.allocation import check
 from aurora_batch.fleet import default_fleet
 from aurora_batch.model import Policy
 from aurora_batch.router import Step
-from aurora_batch.settings import BatchSettings, ReplaySettings, RouterSettings, Settings
+from aurora_batch.settings import (
+    BatchSettings,
+    Lookahead,
+    ReplaySettings,
+    RouterSettings,
+    Settings,
+)
 from pipelines import playback
 from pipelines.batches import Batches
+from pipelines.contestants import contestants
 from pipelines.figures import Figures
 from pipelines.playback import play
 from tests.pipelines.test_traces import imported, trace_file
 
 FLEET = default_fleet()
 BOTH = (Policy.GREEDY, Policy.GLOBAL)
+CLOSED_AT_40 = Settings(
+    router=RouterSettings(batch=BatchSettings(linger_ms=60_000, max_requests=40))
+)
 
 
 def played(
@@ -29,17 +39,16 @@ def played(
     log: pa.Table,
     settings: Settings | None = None,
     *,
-    policies: Sequence[Policy] = BOTH,
+    policy: str = "both",
     as_live: bool = False,
-) -> tuple[pa.Table, dict[Policy, Figures]]:
+) -> tuple[pa.Table, dict[str, Figures]]:
     """Decisions and figures of a log."""
     path = tmp_path / "log.parquet"
     with RequestWriter(path) as out:
         out.write(log)
     tables: list[pa.Table] = []
-    figures = play(
-        path, policies, FLEET, settings or Settings(), write=tables.append, as_live=as_live
-    )
+    playing = contestants(policy, settings or Settings(), as_live=as_live)
+    figures = play(path, playing, FLEET, write=tables.append, as_live=as_live)
     return pa.concat_tables(tables), figures
 
 
@@ -129,8 +138,8 @@ def test_policies_side_by_side_decide_as_alone(tmp_path: Path) -> None:
     """Each policy has capacity of its own."""
     log = workload.stress(FLEET, 600, seed=6, per_window=300)
     together, figures = played(tmp_path, log)
-    alone, _ = played(tmp_path, log, policies=[Policy.GLOBAL])
-    _, greedy = played(tmp_path, log, policies=[Policy.GREEDY])
+    alone, _ = played(tmp_path, log, policy=Policy.GLOBAL)
+    _, greedy = played(tmp_path, log, policy=Policy.GREEDY)
 
     assert together.equals(alone)
     assert figures[Policy.GREEDY].reasons == greedy[Policy.GREEDY].reasons
@@ -157,6 +166,49 @@ def test_a_large_window_is_solved_in_pieces(tmp_path: Path) -> None:
 
     assert decided["batch_id"].value_counts().field("counts").to_pylist() == [100] * 4 + [50]
     assert len(figures[Policy.GLOBAL].windows) == 1
+
+
+def test_as_live_three_contestants_are_judged(tmp_path: Path) -> None:
+    """`batch_only` stands between; nobody is worth more than all windows known in advance."""
+    log = workload.stress(FLEET, 1_200, seed=10, load=1.5, per_window=400)
+    decided, figures = played(tmp_path, log, CLOSED_AT_40, as_live=True)
+    alone, glob = played(tmp_path, log, CLOSED_AT_40, policy="global", as_live=True)
+    plain = Settings(router=replace(CLOSED_AT_40.router, lookahead=Lookahead(enabled=False)))
+    _, without = played(tmp_path, log, plain, policy="global", as_live=True)
+
+    assert list(figures) == ["greedy", "batch_only", "global"]
+    assert list(glob) == ["global"]
+    assert decided.equals(alone)
+    assert figures["batch_only"].by_window() == without["global"].by_window()
+    for f in figures.values():
+        assert f.hindsight_bound == figures["global"].hindsight_bound
+        assert all(-1e-9 <= w["regret"] < 1 for w in f.by_window())
+        assert f.value_in_window == pytest.approx(f.value, rel=0.05)
+        assert sum(s.requests for _, s in f.served.by_size()) == 1_200
+
+
+@pytest.mark.parametrize("chunk", [90, 200_000])
+def test_a_window_at_once_has_its_gap_for_regret(tmp_path: Path, chunk: int) -> None:
+    """Where it is one piece; in several, each is decided without those that follow."""
+    settings = Settings(replay=ReplaySettings(chunk_requests=chunk))
+    log = workload.stress(FLEET, 600, seed=11, load=1.5, per_window=300)
+    _, figures = played(tmp_path, log, settings)
+    said = [f.to_dict() for f in figures.values()]
+
+    for one in said:
+        assert -1e-9 <= one["regret"] < 1
+        assert (one["regret"] == one["gap"]) == (chunk > 300)
+    assert said[1]["regret"] < said[0]["regret"]
+
+
+def test_judging_is_off_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`routes_per_second` counts the deciding alone: a clock that only ticks there sees it all."""
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(playback, "perf_counter", lambda: float(next(ticks)))
+    log = workload.stress(FLEET, 200, seed=12, load=1.5, per_window=100)
+    _, figures = played(tmp_path, log, CLOSED_AT_40, as_live=True)
+
+    assert {f.seconds for f in figures.values()} == {6.0}
 
 
 @pytest.mark.parametrize("name", ["azure-llm", "openb"])

@@ -17,9 +17,15 @@ from pipelines import playback
 from pipelines.cli import main
 
 POLICY_KEYS = [
-    "routed", "fill_rate", "value", "bound", "gap", "cost_usd", "mean_price_usd_per_hour",
-    "mean_latency_ms", "providers", "reasons", "routes_per_second",
+    "routed", "fill_rate", "value", "bound", "gap", "value_in_window", "hindsight_bound", "regret",
+    "cost_usd", "mean_price_usd_per_hour", "mean_latency_ms", "providers", "reasons", "served",
+    "routes_per_second",
 ]  # fmt: skip
+
+WINDOW_KEYS = [
+    "window", "requests", "routed", "fill_rate", "value", "value_in_window", "bound", "regret",
+]  # fmt: skip
+SHARE_KEYS = ["requests", "share", "gpu_hours", "gpu_hours_share"]
 
 
 @pytest.fixture
@@ -64,6 +70,27 @@ def test_json_is_the_contract(
     )
 
 
+def test_as_live_json_has_three_contestants_and_their_windows(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`batch_only` too; windows where asked for, groups of who is served always."""
+    arguments = [log, "--out", tmp_path / "d.parquet", "--policy", "both", "--as-live"]
+    slow = ["--set", "router.batch.linger_ms=2000"]
+    assert aurora(*arguments, *slow, "--json", "--windows") == 0
+
+    policies = json.loads(capsys.readouterr().out)["policies"]
+    assert list(policies) == ["greedy", "batch_only", "global"]
+    for policy in policies.values():
+        assert list(policy) == [*POLICY_KEYS, "windows"]
+        assert [list(window) for window in policy["windows"]] == [WINDOW_KEYS] * 3
+        assert [w["requests"] for w in policy["windows"]] == [
+            w["requests"] for w in policies["greedy"]["windows"]
+        ]
+        assert list(policy["served"]) == ["by_size", "by_tenant", "by_gpu_type"]
+        assert list(policy["served"]["by_gpu_type"]["a100"]) == SHARE_KEYS
+        assert len(policy["served"]["by_tenant"]) == 21
+
+
 def test_the_screen_has_both_policies(
     log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,7 +98,7 @@ def test_the_screen_has_both_policies(
     assert aurora(log, "--out", tmp_path / "d.ndjson", "--policy", "both") == 0
 
     screen = capsys.readouterr().out
-    for word in ("greedy", "global", "fill rate", "late", "rejected", "at akash", "d.ndjson"):
+    for word in ("greedy", "global", "fill rate", "regret", "late", "rejected", "at akash"):
         assert word in screen
     assert len((tmp_path / "d.ndjson").read_text().splitlines()) == 900
 
@@ -158,9 +185,9 @@ def test_the_report_stands_alone(log: Path, tmp_path: Path) -> None:
     assert aurora(log, "--out", out, "--policy", "both", "--report", report, "--quiet") == 0
 
     page = report.read_text()
-    assert page.count('src="data:image/png;base64,') == page.count("<img") == 9
+    assert page.count('src="data:image/png;base64,') == page.count("<img") == 10
     assert "http" not in page
-    for word in ("greedy", "global", "fill rate", "Shadow prices"):
+    for word in ("greedy", "global", "fill rate", "Shadow prices", "regret", "by tenant"):
         assert word in page
 
 

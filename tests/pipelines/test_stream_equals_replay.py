@@ -11,6 +11,7 @@ from aurora_batch.fleet import fleet_from_settings
 from aurora_batch.model import Policy
 from aurora_batch.replies import Message
 from aurora_batch.settings import BatchSettings
+from pipelines.contestants import contestants
 from pipelines.playback import play
 from tests.streaming import drained, records_of, run, send, settings_for
 
@@ -32,7 +33,8 @@ def test_stream_and_replay_decide_alike(embedded: str, tmp_path: Path, policy: P
     with RequestWriter(log) as writer:
         writer.write(requests)
     with DecisionWriter(out) as decisions:
-        play(log, [policy], fleet, settings, write=decisions.write, as_live=True)
+        alone = contestants(policy, settings, as_live=True)
+        play(log, alone, fleet, write=decisions.write, as_live=True)
 
     async def stream() -> list[bytes | None]:
         await send(settings, [Message(v, b"key") for v in schema.encode_requests_json(requests)])

@@ -1,0 +1,274 @@
+"""Judge policies over whole windows that are decided batch by batch, against hindsight.
+
+    python -m benchmarks.horizons --families steady,late,burst --loads 1.2 --pools 64 --seeds 3
+
+Seeded request logs of a few windows of about 10,000 requests, decided as they come, about 100 at a
+time. Each family is a way in which a window's second half may not be what the first one promised.
+Printed is the share of the whole window's bound (`aurora_batch.hindsight`) that each contestant
+reaches: `greedy`, `batch_only` (each batch to its own optimum) and `global` (as configured, with
+look-ahead). Settings, such as those of the look-ahead, are changed with `--set`.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from msgspec.structs import replace
+from numpy.typing import NDArray
+from rich.console import Console
+
+from aurora_batch import router, workload
+from aurora_batch.fleet import Fleet, fleet_from_settings
+from aurora_batch.hindsight import Hindsight, Judged
+from aurora_batch.settings import BatchSettings, ProviderSettings, Settings
+from pipelines import cli_options
+from pipelines.batches import Batches
+from pipelines.contestants import BATCH_ONLY, BOTH, GLOBAL, GREEDY, contestants
+
+F64 = NDArray[np.float64]
+
+GPUS = ("a100", "h100", "4090", "a6000", "t4")
+PRICE = (2.0, 3.4, 0.9, 1.1, 0.4)
+REGIONS = ("eu-west-1", "us-west-2", "us-east-1")
+WINDOW_US = 60_000_000
+PER_WINDOW = 10_000
+SETTINGS = Settings()
+NAMES = (GREEDY, BATCH_ONLY, GLOBAL)
+TENTHS = 10  # a window's demand is drawn by tenths
+
+
+@dataclass(frozen=True)
+class Family:
+    """A shape of demand.
+
+    `shape(window, windows, rng)` gives the requests in each tenth of a window, as a multiple of an
+    even tenth, (10,).
+    """
+
+    shape: Callable[[int, int, np.random.Generator], F64]
+    bigger: float = 1.0  # job size in a window's second half, as a multiple of the first's
+    load: float | None = None  # fixed, whatever loads are asked for
+    batch: int = 100
+    windows: int = 6
+    judged: int = 2  # the first window that counts; negative: from the end
+
+
+def _even(window: int, windows: int, rng: np.random.Generator) -> F64:
+    return np.ones(TENTHS)
+
+
+def _late(window: int, windows: int, rng: np.random.Generator) -> F64:
+    return np.repeat([2 / 3, 4 / 3], TENTHS // 2)
+
+
+def _early(window: int, windows: int, rng: np.random.Generator) -> F64:
+    return np.repeat([4 / 3, 2 / 3], TENTHS // 2)
+
+
+def _up(window: int, windows: int, rng: np.random.Generator) -> F64:
+    return np.full(TENTHS, 1.4 if window >= 2 and window % 2 == 0 else 1.0)
+
+
+def _down(window: int, windows: int, rng: np.random.Generator) -> F64:
+    return np.full(TENTHS, 0.6 if window >= 2 and window % 2 == 0 else 1.0)
+
+
+def _burst(window: int, windows: int, rng: np.random.Generator) -> F64:
+    rate = np.ones(TENTHS)
+    rate[rng.integers(TENTHS)] = 10.0
+    return np.asarray(rate / rate.mean())
+
+
+def _stops(window: int, windows: int, rng: np.random.Generator) -> F64:
+    return np.where(np.arange(TENTHS) < 6, 1.0, 0.0 if window == windows - 1 else 1.0)
+
+
+FAMILIES: Mapping[str, Family] = {
+    "steady": Family(_even),
+    "late": Family(_late),  # two thirds of the demand in the second half
+    "early": Family(_early),
+    "up": Family(_up),  # every other window 40 % above the one before
+    "down": Family(_down),
+    "bigger": Family(_even, bigger=1.5),  # from half time on
+    "burst": Family(_burst),  # ten times the rate in a tenth of the window
+    "stops": Family(_stops, judged=-1),  # after 60 % of the last window, for the first time
+    "plenty": Family(_even, load=0.5),
+    "single": Family(_even, batch=1, windows=3),
+}
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """A log, what is for sale, and how it is cut into batches."""
+
+    family: Family
+    requests: pa.Table  # schema.REQUEST_SCHEMA, by event time
+    fleet: Fleet
+    settings: Settings
+
+
+def horizon(
+    name: str,
+    load: float,
+    pools: int = 64,
+    seed: int = 0,
+    *,
+    settings: Settings = SETTINGS,
+    per_window: int = PER_WINDOW,
+) -> Horizon:
+    """Return a family's log for a fleet of `pools` offers, each a pool of its own.
+
+    The mean window, without one at whose end demand stops, wants `load` x the fleet's capacity.
+    """
+    family = FAMILIES[name]
+    rng = np.random.default_rng([seed, pools, list(FAMILIES).index(name)])
+    rate = np.array([family.shape(w, family.windows, rng) for w in range(family.windows)])
+    counts = rng.poisson(rate * per_window / TENTHS).ravel()
+    tenth = np.repeat(np.arange(counts.size), counts)
+    at = tenth + rng.random(tenth.size)
+    at.sort()
+    hours = rng.lognormal(0.0, 0.8, at.size)
+    hours[at % TENTHS >= TENTHS // 2] *= family.bigger
+    normal = family.windows + min(family.judged, 0)  # windows that set the mean
+    mean = float(hours[at < normal * TENTHS].sum()) / normal
+    capacity = mean / (load if family.load is None else family.load)
+    providers = _providers(pools, capacity, np.random.default_rng([seed, pools]))
+    log = _requests(at, hours, rng)
+    return Horizon(family, log, fleet_from_settings(providers), _settings(family, settings))
+
+
+def _providers(m: int, capacity: float, rng: np.random.Generator) -> dict[str, ProviderSettings]:
+    gpu = rng.permutation(m) % len(GPUS)
+    share = rng.dirichlet(np.full(m, 4.0))
+    return {
+        f"market-{i}": ProviderSettings(
+            base_price_usd_per_hour={
+                GPUS[gpu[i]]: round(PRICE[gpu[i]] * float(rng.uniform(0.7, 1.5)), 3)
+            },
+            base_latency_ms=round(float(rng.uniform(80, 500)), 1),
+            capacity_gpu_hours_per_step=float(capacity * share[i]),
+            reputation=round(float(rng.uniform(40, 98)), 1),
+            regions=["global"]
+            if rng.random() < 0.1
+            else rng.choice(REGIONS, rng.integers(1, 3), replace=False).tolist(),
+        )
+        for i in range(m)
+    }
+
+
+def _requests(at: F64, hours: F64, rng: np.random.Generator) -> pa.Table:
+    """One GPU type or, one in five, any of two; anywhere one in three; some limits."""
+    n, kinds = at.size, len(GPUS)
+    gpu = rng.integers(0, kinds, (n, 2))
+    gpu[:, 1] = np.where(rng.random(n) < 0.2, gpu[:, 1], gpu[:, 0])
+    both = ["|".join(sorted({a, b})) for a in GPUS for b in GPUS]
+    place = np.where(rng.random(n) < 1 / 3, len(REGIONS), rng.integers(0, len(REGIONS), n))
+    limit = np.array(PRICE)[gpu.min(axis=1)] * rng.uniform(1.0, 2.0, n)
+    return workload.table(
+        int(workload.START.timestamp() * 1e6) + (at * (WINDOW_US / TENTHS)).astype(np.int64),
+        workload_type=pa.repeat("general", n),
+        gpu_type=workload.words(both, gpu[:, 0] * kinds + gpu[:, 1]),
+        region=workload.words([*REGIONS, "global"], place),
+        gpu_hours=pa.array(hours),
+        max_price=pa.array(limit, mask=rng.random(n) < 0.6),
+        priority=pa.array(rng.choice([1.0, 2.0, 4.0], n, p=[0.6, 0.3, 0.1])),
+    )
+
+
+def _settings(family: Family, settings: Settings) -> Settings:
+    changed = replace(
+        settings.router,
+        window_s=WINDOW_US / 1e6,
+        batch=BatchSettings(max_requests=family.batch, linger_ms=WINDOW_US / TENTHS / 1e3),
+        alternatives=0,  # of no use here, and they take time
+    )
+    return replace(settings, router=changed)
+
+
+def judge(h: Horizon, names: Sequence[str] = NAMES) -> Iterator[Judged]:
+    """Decide a log by the contestants of these names, as it comes; yield the windows."""
+    known = contestants(BOTH, h.settings, as_live=True)
+    playing = sorted((c for c in known if c.name in names), key=lambda c: names.index(c.name))
+    states = [router.initial_state(h.fleet, c.settings) for c in playing]
+    whole = Hindsight(h.fleet, h.settings)
+    batches = Batches(h.settings, as_live=True)
+    for cut in (batches.add(h.requests, np.arange(h.requests.num_rows)), batches.finish()):
+        for batch in cut:
+            steps = [
+                router.step(batch.requests, h.fleet, state, c.settings, policy=c.policy)
+                for c, state in zip(playing, states, strict=True)
+            ]
+            states = [step.state for step in steps]
+            window_us = steps[0].batch.window_us
+            ended = whole.add(window_us, batch.requests, [step.decisions for step in steps])
+            if ended is not None:
+                yield ended
+    last = whole.finish()
+    if last is not None:
+        yield last
+
+
+def shares(h: Horizon, names: Sequence[str] = NAMES) -> F64:
+    """Share of the bound that each contestant reaches, mean over the windows that count."""
+    windows = list(judge(h, names))[h.family.judged :]
+    return np.asarray(np.mean([np.array(w.values) / w.bound for w in windows], axis=0))
+
+
+def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the shares of each family, load and number of pools, mean over the seeds."""
+    settings = cli_options.load(args).settings
+    objective = replace(settings.router.objective, weigh_by=args.weigh_by)
+    settings = replace(settings, router=replace(settings.router, objective=objective))
+    for pools in args.pools:
+        for name in args.families:
+            fixed = FAMILIES[name].load
+            for load in args.loads if fixed is None else [fixed]:
+                got = [
+                    shares(horizon(name, load, pools, seed, settings=settings), args.contestants)
+                    for seed in range(args.seeds)
+                ]
+                mean = np.mean(got, axis=0).tolist()
+                mean = dict(zip(args.contestants, mean, strict=True))
+                yield {"pools": pools, "family": name, "load": load, **mean}
+
+
+def main() -> None:
+    """Print a table as it grows, or one JSON object."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--families", type=_several(str), default=list(FAMILIES), metavar="A,B")
+    parser.add_argument("--loads", type=_several(float), default=[0.8, 1.2, 2.0], metavar="A,B")
+    parser.add_argument("--pools", type=_several(int), default=[64, 7], metavar="A,B")
+    parser.add_argument("--contestants", type=_several(str), default=list(NAMES), metavar="A,B")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="how many")
+    parser.add_argument("--weigh-by", choices=["request", "gpu_hours"], default="request")
+    cli_options.common(parser)
+    args = parser.parse_args()
+    for said, known in ((args.families, FAMILIES), (args.contestants, NAMES)):
+        if unknown := set(said) - set(known):
+            parser.error(f"expected some of {', '.join(known)}, got {', '.join(sorted(unknown))}")
+    screen = Console(highlight=False, soft_wrap=True)
+    if args.json:
+        said = {"seeds": args.seeds, "weigh_by": args.weigh_by}
+        sys.stdout.write(json.dumps(said | {"rows": list(rows(args))}) + "\n")
+        return
+    screen.print(f"share of the hindsight bound, {args.seeds} seeds, by {args.weigh_by}")
+    head = "".join(f"{name:>12}" for name in args.contestants)
+    screen.print(f"{'pools':>5} {'family':<8}{'load':>5}{head}")
+    for row in rows(args):
+        cells = "".join(f"{row[name]:>12.2%}" for name in args.contestants)
+        screen.print(f"{row['pools']:>5} {row['family']:<8}{row['load']:>5}{cells}")
+
+
+def _several(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    return lambda text: [kind(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()
