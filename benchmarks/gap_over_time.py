@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out, notes = Console(width=100, highlight=False), Console(stderr=True, highlight=False)
     compile_kernels()
     canvas = Figure(figsize=(3.9 * len(args.instances), 4.2), layout="constrained")
-    panels = canvas.subplots(1, len(args.instances), squeeze=False, sharey=True)[0]
+    panels = canvas.subplots(1, len(args.instances), squeeze=False, sharex=True, sharey=True)[0]
     for name, axes in zip(args.instances, panels, strict=True):
         notes.print(f"{name} ...", style="dim")
         runs = compared(list(_runs(name, args.seed, args.limits)))
