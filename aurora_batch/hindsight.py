@@ -31,7 +31,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from aurora_batch import allocation, policies, scoring
-from aurora_batch.allocation import Prices
+from aurora_batch.allocation import Allocation, Prices, SparseProblem
 from aurora_batch.allocation.pricing import Market, quote
 from aurora_batch.fleet import Fleet
 from aurora_batch.policies import Task
@@ -42,6 +42,11 @@ from kernels.pairs import Supply
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 
+# A bound is looked for off the hot path: where requests are much alike, good prices take some 500
+# visits of each pair; beyond 2 seconds or so a bound need not be better.
+WORK_PER_PAIR = 1_000
+MOST_WORK = 200_000_000
+TIGHT = 0.002  # gap of a solve whose bound is good enough
 SHARES = tuple(0.5**x for x in range(8))  # of a window that its first piece may be
 _NAMES = ("provider", "gpu_type", "region")  # that tell an offer
 _BETWEEN = "|"  # in no provider's id and no GPU type
@@ -111,19 +116,27 @@ class Piece:
 
     def bound(self) -> float:
         """No allocation of these requests is worth more."""
-        made = policies.decide_globally(self.task)
-        assert made.allocation is not None
-        return made.allocation.bound
+        made = policies.decide_globally(self.task).allocation
+        assert made is not None
+        if made.gap <= TIGHT:
+            return made.bound
+        return min(made.bound, self._solved(self.task.problem).bound)
 
     def prices(self, share: float) -> Prices:
         """Prices at which these requests fit into a share of the pools and budgets."""
         problem = self.task.problem
         budget = None if problem.budget is None else problem.budget * share
         part = dataclasses.replace(problem, capacity=problem.capacity * share, budget=budget)
-        found = allocation.solve(part, method="dual").prices
+        found = self._solved(part).prices
         # Without a request of a tenant there is no budget in the problem, and so no price.
         missing = self.task.supply.budget.size - found.budget.size
         return Prices(found.pool, np.pad(found.budget, (0, missing)))
+
+    def _solved(self, problem: SparseProblem) -> Allocation:
+        """Solve with more work than there is on the live path."""
+        work = min(WORK_PER_PAIR * problem.data.size, MOST_WORK)
+        target = self.task.settings.solver.target_gap
+        return allocation.solve(problem, method="dual", work=work, target_gap=target)
 
     def surplus(self, prices: Prices) -> float:
         """Sum over the requests of what the best offer is worth beyond what it is charged."""

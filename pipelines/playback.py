@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from aurora_batch import decisions, router
 from aurora_batch.adapters.files import Chunk, read_requests
 from aurora_batch.fleet import Fleet
-from aurora_batch.hindsight import Hindsight, Judged, Proven, with_work
+from aurora_batch.hindsight import TIGHT, Hindsight, Judged, Proven, with_work
 from aurora_batch.router import Step
 from aurora_batch.schema import REQUEST_SCHEMA, Rejection
 from pipelines.batches import Batch, Batches
@@ -164,7 +164,8 @@ class Contest:
             bound = known if batch.opens_window and self._at_once else None
             steps.insert(0, step)
         proven = None
-        if self._at_once and bound is not None:
+        solved = steps[-1].allocation
+        if self._at_once and bound is not None and solved is not None and solved.gap <= TIGHT:
             proven = Proven(bound, tuple(step.batch.value for step in steps))
         ended = self._judge.add(
             steps[0].batch.window_us, batch.requests, [step.decisions for step in steps], proven

@@ -188,8 +188,8 @@ def test_as_live_three_contestants_are_judged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chunk", [90, 200_000])
-def test_a_window_at_once_has_its_gap_for_regret(tmp_path: Path, chunk: int) -> None:
-    """Where it is one piece; in several, each is decided without those that follow."""
+def test_a_window_at_once_has_no_more_regret_than_gap(tmp_path: Path, chunk: int) -> None:
+    """Where it is one piece; in several, each is decided without those that follow it."""
     settings = Settings(replay=ReplaySettings(chunk_requests=chunk))
     log = workload.stress(FLEET, 600, seed=11, load=1.5, per_window=300)
     _, figures = played(tmp_path, log, settings)
@@ -197,7 +197,7 @@ def test_a_window_at_once_has_its_gap_for_regret(tmp_path: Path, chunk: int) -> 
 
     for one in said:
         assert -1e-9 <= one["regret"] < 1
-        assert (one["regret"] == one["gap"]) == (chunk > 300)
+        assert (one["regret"] <= one["gap"] + 1e-12) == (chunk > 300)
     assert said[1]["regret"] < said[0]["regret"]
 
 
