@@ -20,6 +20,7 @@ from kernels.pairs import Supply
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 
 # Order of the codes in `Outcome.reason`.
 REASONS = (
@@ -43,7 +44,17 @@ class Outcome:
     stage: I32 | None  # (n,) how far a refused request came, where the policy knows; see kernels
     left: Supply  # after the batch
     pool_prices: F64 | None  # (k,) shadow prices, None where the policy has none
+    kept: "Kept | None"  # who was turned away by a reserve price, None where there are none
     remedy: pa.Array  # (n,) what would have placed a refused request, null where nothing single
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Reserve prices as each request met them, in value per GPU-hour."""
+
+    offer: I32  # (n,) the offer where a request's value came nearest to its price, -1 = none
+    price: F64  # (n,) there, of its pool and of its tenant's budget
+    worth: F64  # (n,) of the request there
 
 
 @dataclass(frozen=True)
@@ -65,8 +76,10 @@ def table(requests: pa.Table, c: Columns, fleet: Fleet, outcome: Outcome, stamp:
     at, effort, stage = pairs.block_reasons(c.blocks, c.requests, outcome.left, refused)
     if outcome.stage is not None:
         stage = outcome.stage[refused]
+    turned_away = Reason.NO_CAPACITY if outcome.kept is None else Reason.BELOW_RESERVE_PRICE
     reason = np.full(n, _CODE[Reason.OK], np.int32)
-    reason[refused] = np.where(stage == 3, _CODE[Reason.NO_CAPACITY], stage)
+    reason[refused] = np.where(stage == 3, _CODE[turned_away], stage)
+    kept = refused[stage == 3] if outcome.kept is not None else refused[:0]
     price = _numbers(fleet.offer_price, offer, served)
     hidden = pa.array(~served)
     columns = {
@@ -81,11 +94,13 @@ def table(requests: pa.Table, c: Columns, fleet: Fleet, outcome: Outcome, stamp:
         "score": pa.array(outcome.score, mask=~served),
         "cost_usd": pc.multiply(price, requests["gpu_hours"]),
         "reason": _words(REASONS, reason),
-        "blocked_by": _blocked_by(c, fleet, outcome.left, refused, at, effort),
+        "blocked_by": _with_reserve(
+            _blocked_by(c, fleet, outcome.left, refused, at, effort), fleet, outcome, kept
+        ),
         "alternatives": _alternatives(fleet, outcome),
         "batch_id": _constant(stamp.batch_id, n),
         "window": _constant(stamp.window_us, n, pa.timestamp("us", tz="UTC")),
-        "shadow_price": _shadow_prices(fleet, outcome, offer, served),
+        "shadow_price": _shadow_prices(fleet, outcome, kept),
         "policy": _constant(str(stamp.policy), n),
         "decided_at": _constant(stamp.decided_us, n, pa.timestamp("us", tz="UTC")),
         "remedy": outcome.remedy,
@@ -154,12 +169,36 @@ def _constant(value: str | int, n: int, kind: pa.DataType | None = None) -> pa.A
     return pa.repeat(pa.scalar(value, kind), n)
 
 
-def _shadow_prices(
-    fleet: Fleet, outcome: Outcome, offer: I32, served: NDArray[np.bool_]
-) -> pa.Array:
+def _shadow_prices(fleet: Fleet, outcome: Outcome, kept: I64) -> pa.Array:
+    """Price of the pool that a request draws on, or was too dear for it."""
     if outcome.pool_prices is None or not fleet.offers:
-        return pa.nulls(offer.size, pa.float64())
-    return pa.array(outcome.pool_prices[fleet.offer_pool[offer]], mask=~served)
+        return pa.nulls(outcome.offer.size, pa.float64())
+    at = outcome.offer.copy()
+    if outcome.kept is not None:
+        at[kept] = outcome.kept.offer[kept]
+    return pa.array(outcome.pool_prices[fleet.offer_pool[np.maximum(at, 0)]], mask=at < 0)
+
+
+def _with_reserve(blocked: pa.ListArray, fleet: Fleet, outcome: Outcome, kept: I64) -> pa.Array:
+    """Add what a reserve price turned away: `reserve_price 1.73 at vast (worth 0.95)`.
+
+    Both in value per GPU-hour. No other constraint stands in the way of these requests.
+    """
+    if outcome.kept is None or not kept.size:
+        return blocked
+    provider = _words(fleet.provider_ids, _take(fleet.offer_provider, outcome.kept.offer[kept]))
+    price, worth = (
+        pa.array(np.char.mod("%.4g", x[kept])) for x in (outcome.kept.price, outcome.kept.worth)
+    )
+    parts = ("reserve_price ", price, " at ", provider, " (worth ", worth, ")", "")
+    said = pc.binary_join_element_wise(*parts)
+    offsets = blocked.offsets.to_numpy().copy()
+    values = pa.concat_arrays([blocked.values, said])
+    order = np.insert(
+        np.arange(len(blocked.values)), offsets[kept], np.arange(len(blocked.values), len(values))
+    )
+    offsets[1:] += np.cumsum(np.bincount(kept, minlength=offsets.size - 1)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values.take(pa.array(order)))
 
 
 def _regions(requests: pa.Table, fleet: Fleet, offer: I32, hidden: pa.Array) -> pa.Array:

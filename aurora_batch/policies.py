@@ -13,12 +13,13 @@ from aurora_batch.fleet import Fleet
 from aurora_batch.model import Scoring
 from aurora_batch.scoring import Columns
 from aurora_batch.settings import RouterSettings
-from kernels import pairs
+from kernels import pairs, reserve
 from kernels.greedy import greedy
 from kernels.pairs import Supply
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 
 # Pairs that a solve may visit. Counted work, never time, ends a solve on the live path, so every
 # machine decides the same: so many for each configured millisecond of the deadline, which is what
@@ -49,6 +50,7 @@ class Task:
     settings: RouterSettings
     warm: Prices | None = None  # of the batch before
     safety: Safety = NO_SAFETY
+    reserve: Prices | None = None  # what capacity and budgets are kept for, (k,) and (t,)
 
     @cached_property
     def best(self) -> tuple[I32, F64]:
@@ -69,15 +71,25 @@ class Task:
 
     @cached_property
     def problem(self) -> SparseProblem:
-        """The batch as an allocation problem over its feasible pairs."""
+        """The batch as an allocation problem over its feasible pairs.
+
+        With reserve prices, values are what is left of them once these are paid.
+        """
         requests = self.columns.requests
         rows = scoring.feasible_rows(self.columns, self.supply, self.settings.scoring)
         objective = self.settings.objective
+        value = pairs.value_rows(
+            rows.indptr, rows.scores, rows.best, self.worth,
+            objective.serve_reward, objective.scale == "per_request",
+        )  # fmt: skip
+        if self.reserve is not None:
+            blocks = self.columns.blocks
+            value = reserve.reduced_values(
+                rows.indptr, rows.indices, value, requests.hours, requests.tenant,
+                blocks.pool, blocks.price, self.reserve.pool, self.reserve.budget,
+            )  # fmt: skip
         return SparseProblem(
-            data=pairs.value_rows(
-                rows.indptr, rows.scores, rows.best, self.worth,
-                objective.serve_reward, objective.scale == "per_request",
-            ),
+            data=value,
             indices=rows.indices,
             indptr=rows.indptr,
             demand=requests.hours,
@@ -90,6 +102,11 @@ class Task:
             budget=self.supply.budget if self.budgeted else None,
             rest=self._values_left_out(rows.rest),
         )  # fmt: skip
+
+    @cached_property
+    def nearest(self) -> I64:
+        """Position of each request's best pair in `problem`, (n,), -1 where it has none."""
+        return reserve.best_of_rows(self.problem.indptr, self.problem.data)
 
     def _values_left_out(self, rest: F64 | None) -> F64 | None:
         return None if rest is None else np.where(rest < 0, 0.0, self.values(rest))
@@ -123,7 +140,7 @@ class Made:
     offer: I32  # (n,) fleet offer, -1 = refused
     left: Supply
     value: float  # in the objective of `global`, at the scores of the batch's start
-    allocation: Allocation | None  # with the prices and the bound; None: nothing was certified
+    allocation: Allocation | None  # of `Task.problem`, certified; None where nothing was solved
     score: F64 | None = None  # (n,) at the moment of the decision, where that is not the start
     stage: I32 | None = None  # (n,) how far refused requests came, where the policy knows
 
@@ -131,17 +148,42 @@ class Made:
 def decide_globally(task: Task) -> Made:
     """Decide the whole batch at once.
 
-    Where everybody's best offer fits into pools and budgets, that is optimal at prices of zero, and
-    no pairs are listed and nothing is solved.
+    Where everybody's best offer fits into pools and budgets, that is optimal at prices of zero (or
+    at the reserve prices alone), and nothing is solved; without reserve prices no pairs are listed.
     """
-    offer, _ = task.best
+    offer, net = _best_offers(task)
     left = task.left(offer)
-    if bool((left.left >= 0).all() and (left.budget >= 0).all()):
-        value = float(task.values(task.best[1])[offer >= 0].sum())
-        return Made(offer, left, value, _uncontested(task, offer, value))
-    solved = solve(task)
-    offer = solved.assignment.astype(np.int32)
-    return Made(offer, task.left(offer), solved.value, solved)
+    fits = bool((left.left >= 0).all() and (left.budget >= 0).all())
+    if fits and (task.reserve is None or task.problem.rest is None):
+        value = float(net[offer >= 0].sum())
+        found = _uncontested(task, offer, value)
+    else:
+        found = solve(task)
+        offer = found.assignment.astype(np.int32)
+        left = task.left(offer)
+    return Made(offer, left, found.value + _paid(task, left), found)
+
+
+def _best_offers(task: Task) -> tuple[I32, F64]:
+    """Return each request's best offer (-1: none worth its price) and its value net of reserves."""
+    if task.reserve is None:
+        return task.best[0], task.values(task.best[1])
+    known = np.flatnonzero(task.nearest >= 0)
+    net = np.zeros(task.nearest.size)
+    net[known] = task.problem.data[task.nearest[known]]
+    offer = np.full(net.size, -1, np.int32)
+    taken = np.flatnonzero(net > 0)
+    offer[taken] = task.problem.indices[task.nearest[taken]]
+    return offer, net
+
+
+def _paid(task: Task, left: Supply) -> float:
+    """Value at the reserve prices of what the batch took."""
+    if task.reserve is None:
+        return 0.0
+    pool, budget = task.reserve
+    used, spent = task.supply.left - left.left, task.supply.budget - left.budget
+    return float(pool @ used + budget @ spent)
 
 
 def decide_greedily(task: Task, certify: bool) -> Made:
@@ -164,12 +206,15 @@ def solve(task: Task) -> Allocation:
     """Allocate at the prices of the batch before, within the configured work."""
     solver = task.settings.solver
     enough = SMALL_WORK + SMALL_WORK_PER_PAIR * task.problem.data.size
+    warm = task.warm
+    if warm is not None:
+        warm = Prices(warm.pool, warm.budget[: task.problem.supply.budget.size])
     return allocation.solve(
         task.problem,
         method="auto",
         work=min(int(solver.deadline_ms * WORK_PER_MS), enough),
         target_gap=solver.target_gap,
-        warm_start=task.warm,
+        warm_start=warm,
         deadline_s=task.safety.deadline_s,
         stop_at=task.safety.stop_at,
     )

@@ -4,35 +4,38 @@
 
 One pure step without I/O, clock or randomness; stream, replay, war game, gateway and benchmarks all
 call it, so a decision is the same wherever it is made. Time comes in with the data. The state is
-the ledger (what is left of pools and budgets in this window) and the shadow prices of the batch
-before, from which the next solve starts.
+the ledger (what is left of pools and budgets in this window), the outlook (recent demand and the
+reserve prices that keep capacity for what the window will still bring) and the shadow prices of the
+batch before, from which the next solve starts.
 
     decide(requests)                    splits at window ends
       step(batch)
         ledger.enter(window)            capacity and budgets, whole again in a new window
+        outlook.enter                   reserve prices, solved again where they are due
         scoring.columns(batch)          requests as columns, grouped in classes
         policies.decide_globally        everybody's best offer where nothing is scarce, else
           scoring.feasible_rows           all feasible pairs, as values
           allocation.solve                prices, assignment, certificate
         remedies.remedy                 what would have placed the refused, at the prices
         decisions.table                 reasons, alternatives
+        outlook.observe                 the batch as a part of recent demand
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aurora_batch import decisions, ledger, remedies, scoring
+from aurora_batch import decisions, ledger, outlook, remedies, scoring
 from aurora_batch.allocation import Allocation, Prices, SparseProblem, solve
 from aurora_batch.fleet import Fleet
 from aurora_batch.ledger import Ledger
 from aurora_batch.model import Policy
+from aurora_batch.outlook import Outlook
 from aurora_batch.policies import NO_SAFETY, Made, Safety, Task, decide_globally, decide_greedily
 from aurora_batch.schema import REQUEST_SCHEMA
 from aurora_batch.scoring import Tenants
@@ -48,6 +51,7 @@ class RouterState:
     """What one batch leaves to the next; never changed in place."""
 
     ledger: Ledger
+    outlook: Outlook = field(default_factory=Outlook)
     prices: Prices | None = None  # of the batch before, for the pools of `fleet_version`
     fleet_version: str = ""
     shard: str = ""  # tells the batch ids of several workers apart
@@ -64,11 +68,12 @@ class BatchRecord:
     late: int  # requests of older windows, decided in this one
     policy: Policy
     value: float  # in the objective of `global`, whatever the policy
-    bound: float  # no allocation of this batch is worth more; NaN where none was computed
+    bound: float  # none is worth more, at the reserve prices; NaN where none was computed
     status: str  # why the solve stopped; "sequential" where none ran
     work: int  # units that the solve did; where `status` is "deadline", it struck at that one
-    pool_prices: F64  # (k,) value per GPU-hour, >= 0
-    budget_prices: F64  # (t,) value per USD, >= 0
+    pool_prices: F64  # (k,) value per GPU-hour, >= 0; reserve prices included
+    budget_prices: F64  # (t,) value per USD, >= 0; the same
+    reserve: Prices | None  # None where the batch was decided without looking ahead
     pool_left: F64  # (k,) GPU-hours after the batch
     budget_left: F64  # (t,) USD after the batch
     solve_seconds: float
@@ -157,6 +162,12 @@ def step(
     windows = ledger.window_of(event_us, _window_us(settings))
     window_us = int(max(windows.max(initial=ledger.NO_WINDOW), state.ledger.window_us))
     opened = state.ledger.enter(window_us, fleet, tenants)
+    ahead = policy is Policy.GLOBAL and settings.router.lookahead.enabled
+    seen, reserve = state.outlook, None
+    if ahead:
+        first_us = int(max(event_us.min(initial=window_us), window_us))
+        seen = outlook.enter(seen, opened, first_us, fleet, settings)
+        reserve = seen.prices
     task = Task(
         scoring.columns(requests, fleet, tenants),
         fleet,
@@ -164,6 +175,7 @@ def step(
         settings.router,
         state.prices if state.fleet_version == fleet.version else None,
         safety,
+        reserve,
     )
     made = decide_greedily(task, certify) if policy is Policy.GREEDY else decide_globally(task)
     after = opened.spend(made.left.left, made.left.budget)
@@ -175,8 +187,14 @@ def step(
     )
     return Step(
         decisions.table(requests, task.columns, fleet, _outcome(task, made), stamp),
-        RouterState(after, _prices(made, task), fleet.version, state.shard),
-        _record(stamp, made, after, int((windows < window_us).sum())),
+        RouterState(
+            after,
+            outlook.observe(seen, event_us, requests, settings) if ahead else seen,
+            _prices(made, task),
+            fleet.version,
+            state.shard,
+        ),
+        _record(stamp, made, after, reserve, int((windows < window_us).sum())),
         made.allocation,
         lambda: task.problem,
     )
@@ -189,12 +207,39 @@ def _outcome(task: Task, made: Made) -> decisions.Outcome:
     if made.score is not None:  # a solve beside greedy has no part in its decisions
         own, prices = made.score, None
     else:
-        prices = made.allocation.prices if made.allocation is not None else None
+        prices = _marginal(made.allocation, task.reserve) if made.allocation else None
     return decisions.Outcome(
         made.offer, own, other, other_score, made.stage, made.left,
         prices.pool if prices is not None else None,
+        _kept(task),
         remedies.remedy(task, made.offer, made.left, prices),
     )  # fmt: skip
+
+
+def _kept(task: Task) -> decisions.Kept | None:
+    """Where each request came nearest to the reserve prices, and what both were there."""
+    if task.reserve is None:
+        return None
+    hours, tenant = task.columns.requests.hours, task.columns.requests.tenant
+    at = np.flatnonzero(task.nearest >= 0)
+    pair = task.nearest[at]
+    offer = np.full(hours.size, -1, np.int32)
+    offer[at] = task.problem.indices[pair]
+    price, worth = np.zeros(hours.size), np.zeros(hours.size)
+    budget = np.append(task.reserve.budget, 0.0)[tenant[at]]  # -1: no budget
+    price[at] = task.reserve.pool[task.fleet.offer_pool[offer[at]]]
+    price[at] += budget * task.fleet.offer_price[offer[at]]
+    worth[at] = task.problem.data[pair] / hours[at] + price[at]
+    return decisions.Kept(offer, price, worth)
+
+
+def _marginal(solved: Allocation, reserve: Prices | None) -> Prices:
+    """What one more unit of each pool and budget is worth: the batch's price beside the reserve."""
+    if reserve is None:
+        return solved.prices
+    budget = reserve.budget.copy()
+    budget[: solved.budget_prices.size] += solved.budget_prices
+    return Prices(reserve.pool + solved.pool_prices, budget)
 
 
 def _prices(made: Made, task: Task) -> Prices | None:
@@ -212,8 +257,12 @@ def _prices(made: Made, task: Task) -> Prices | None:
     return Prices(np.where(full, warm.pool, solved.pool_prices), solved.budget_prices)
 
 
-def _record(stamp: decisions.Stamp, made: Made, after: Ledger, late: int) -> BatchRecord:
+def _record(
+    stamp: decisions.Stamp, made: Made, after: Ledger, reserve: Prices | None, late: int
+) -> BatchRecord:
     solved = made.allocation
+    none = Prices(np.zeros(after.pool_left.size), np.zeros(after.budget_left.size))
+    prices = _marginal(solved, reserve or none) if solved else none
     return BatchRecord(
         batch_id=stamp.batch_id,
         window_us=stamp.window_us,
@@ -222,15 +271,21 @@ def _record(stamp: decisions.Stamp, made: Made, after: Ledger, late: int) -> Bat
         late=late,
         policy=stamp.policy,
         value=made.value,
-        bound=solved.bound if solved else float("nan"),
+        bound=_bound(solved, made.value, reserve) if solved else float("nan"),
         status=solved.status if solved else "sequential",
         work=solved.work if solved else 0,
-        pool_prices=solved.pool_prices if solved else np.zeros(after.pool_left.size),
-        budget_prices=solved.budget_prices if solved else np.zeros(after.budget_left.size),
+        pool_prices=prices.pool,
+        budget_prices=prices.budget,
+        reserve=reserve,
         pool_left=after.pool_left,
         budget_left=after.budget_left,
         solve_seconds=solved.seconds if solved else 0.0,
     )
+
+
+def _bound(solved: Allocation, value: float, reserve: Prices | None) -> float:
+    """Return the bound of the batch, without what the reserve prices keep for later ones."""
+    return solved.bound if reserve is None else value + solved.bound - solved.value
 
 
 def _event_us(requests: pa.Table) -> I64:
@@ -248,38 +303,6 @@ def _batch_id(shard: str, window_us: int, number: int) -> str:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=window_us)
         start = f"{moment:%Y%m%dT%H%M%S}{f'.{moment.microsecond:06d}' * bool(moment.microsecond)}Z"
     return f"{shard}-{start}-{number}" if shard else f"{start}-{number}"
-
-
-class _Snapshot(msgspec.Struct):
-    ledger: msgspec.Raw
-    fleet_version: str
-    pool_prices: list[float] | None
-    budget_prices: list[float] | None
-
-
-def snapshot(state: RouterState) -> bytes:
-    """Return the state as JSON that `restore` brings back bit for bit."""
-    prices = state.prices
-    return msgspec.json.encode(
-        _Snapshot(
-            msgspec.Raw(state.ledger.to_json()),
-            state.fleet_version,
-            prices.pool.tolist() if prices else None,
-            prices.budget.tolist() if prices else None,
-        )
-    )
-
-
-def restore(saved: bytes, settings: Settings, shard: str = "") -> RouterState:
-    """Return the state of a snapshot; raises `msgspec.DecodeError` where it is none."""
-    said = msgspec.json.decode(saved, type=_Snapshot)
-    prices = None
-    if said.pool_prices is not None and said.budget_prices is not None:
-        prices = Prices(np.array(said.pool_prices), np.array(said.budget_prices))
-    tenants = Tenants.from_settings(settings)
-    return RouterState(
-        Ledger.from_json(bytes(said.ledger), tenants), prices, said.fleet_version, shard
-    )
 
 
 def warm_up(fleet: Fleet, settings: Settings) -> None:

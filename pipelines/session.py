@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from aurora_batch import engine, progress, router
+from aurora_batch import engine, progress, router, snapshots
 from aurora_batch.adapters.kafka import Doubtful, Reader, Sink, Source, Staged
 from aurora_batch.engine import Decided
 from aurora_batch.errors import BrokerError
@@ -125,7 +125,7 @@ class Session:
             saved = await reader.last_value(key, self._sink.partition_of(self._topics.ledger, key))
         if saved is None:
             return router.initial_state(worker.fleets.current, worker.settings, worker.shard.label)
-        return router.restore(saved, worker.settings, worker.shard.label)
+        return snapshots.restore(saved, worker.settings, worker.shard.label)
 
     async def _poll(self) -> None:
         """Step 1: fill micro-batches and close them; at the end, close the last one."""
@@ -176,7 +176,7 @@ class Session:
     def _work(self, batch: Batch, fleet: Fleet, state: RouterState) -> Work:
         batch = batch.in_log_order()
         decided = engine.decide(batch.records, fleet, state, self._worker.settings)
-        snapshot = Message(router.snapshot(decided.state), self._worker.identity.encode())
+        snapshot = Message(snapshots.save(decided.state), self._worker.identity.encode())
         staged = self._sink.stage(
             {
                 self._topics.decisions: decided.decision_messages,

@@ -3,7 +3,7 @@
 from aurora_batch.allocation.certificate import Certificate, check
 from aurora_batch.allocation.problem import AllocationProblem, SparseProblem
 from aurora_batch.allocation.result import Allocation, Prices
-from aurora_batch.allocation.solver import solve
+from aurora_batch.allocation.solver import find_prices, solve
 
 __all__ = [
     "Allocation",
@@ -12,5 +12,6 @@ __all__ = [
     "Prices",
     "SparseProblem",
     "check",
+    "find_prices",
     "solve",
 ]

@@ -83,6 +83,20 @@ def solve(
     return _allocation(sparse, market, plan, quotes, status, meter)
 
 
+def find_prices(problem: Problem, work: int, warm_start: Prices | None = None) -> Prices:
+    """Return shadow prices alone, without an assignment, within about `work` visited pairs.
+
+    For a problem that stands for another, such as a sample of requests for those to come.
+    """
+    sparse = problem.sparse()
+    meter = _meter(work, None, None, None)
+    market = Market(sparse.rows(), sparse.supply)
+    warm = None if warm_start is None else _warm(warm_start, sparse)
+    if market.wide:
+        market, warm = pricing.trim(market, warm, meter)
+    return pricing.find_prices(market, warm, meter).prices
+
+
 Outcome = tuple[Plan, Quotes, Status | None]
 
 

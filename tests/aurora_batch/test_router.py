@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from aurora_batch import router
+from aurora_batch import router, snapshots
 from aurora_batch.allocation import check
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.model import Policy
@@ -176,12 +176,12 @@ def test_a_restored_state_decides_the_same() -> None:
     state = router.initial_state(made.fleet, made.settings, shard="0of2")
     halves = [made.requests.slice(0, 200), made.requests.slice(200)]
     first = router.step(halves[0], made.fleet, state, made.settings)
-    restored = router.restore(router.snapshot(first.state), made.settings, "0of2")
+    restored = snapshots.restore(snapshots.save(first.state), made.settings, "0of2")
     went_on = router.step(halves[1], made.fleet, first.state, made.settings)
     came_back = router.step(halves[1], made.fleet, restored, made.settings)
 
     assert came_back.decisions.equals(went_on.decisions)
-    assert router.snapshot(came_back.state) == router.snapshot(went_on.state)
+    assert snapshots.save(came_back.state) == snapshots.save(went_on.state)
 
 
 def test_an_empty_batch_is_decided() -> None:
@@ -289,6 +289,6 @@ def test_a_batch_that_the_clock_ended_can_be_repeated() -> None:
 
     assert struck.batch.status == again.batch.status == "deadline"
     assert again.decisions.equals(struck.decisions)
-    assert router.snapshot(again.state) == router.snapshot(struck.state)
+    assert snapshots.save(again.state) == snapshots.save(struck.state)
     assert free.batch.status != "deadline"
     assert free.batch.value > struck.batch.value

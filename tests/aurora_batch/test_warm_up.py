@@ -6,7 +6,7 @@ from pathlib import Path
 
 SCRIPT = """
 import sys
-from aurora_batch import router, schema, workload
+from aurora_batch import router, schema, snapshots, workload
 from aurora_batch.fleet import default_fleet
 from aurora_batch.model import Policy
 from aurora_batch.settings import Settings
@@ -28,7 +28,7 @@ for policy in Policy:
     for low, high in ((0, 1), (1, 40), (40, 3000), (3000, 6000)):
         batch = schema.decode_json(payloads[low:high], None).requests
         for step in router.decide(batch, fleet, state, settings, policy=policy):
-            state = router.restore(router.snapshot(step.state), settings)
+            state = snapshots.restore(snapshots.save(step.state), settings)
 print(sum(warm.values()), {k: n for k, n in signatures().items() if n != warm.get(k)})
 """
 

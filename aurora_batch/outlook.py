@@ -1,0 +1,213 @@
+"""What a window will still bring, and the reserve prices that keep capacity for it.
+
+A batch that is optimal by itself spends what a later, more valuable request will need. So a batch
+is charged for what it takes: recent requests stand for those still to come, what is left of pools
+and budgets is scaled by (GPU-hours of the sample / GPU-hours still expected), and the prices at
+which the sample would just fit are the reserve prices of the next batches. What is not worth its
+price is not served, though capacity remains (bid-price control, Talluri and van Ryzin 1998; solved
+again as the window passes, Jasin and Kumar 2012). Prices fall to zero as the window ends, or as
+demand dries up.
+
+Prices are solved anew at a window's first batch, then at moments that event time and counts of
+requests set, from nothing but what the router's state holds; so they are the same wherever and
+whenever that is done, and a worker does it in another thread, between two batches.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from threading import Lock
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aurora_batch import scoring
+from aurora_batch.allocation import Prices, find_prices
+from aurora_batch.demand import Demand, Forecast
+from aurora_batch.fleet import Fleet
+from aurora_batch.ledger import NO_WINDOW, Ledger
+from aurora_batch.policies import Task
+from aurora_batch.schema import REQUEST_SCHEMA
+from aurora_batch.scoring import Tenants
+from aurora_batch.settings import Settings
+from kernels.pairs import Supply
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+# Part of a reserve price that is not charged at a window's start, less as it passes: demand may
+# end early, which no forecast knows, and what is kept then is lost.
+ENDS = 0.1
+LEAST_SAMPLE = 50  # requests, before they say anything of others
+# Prices are solved again once `resolve_every` has passed and this part of the sample is new, but at
+# least so many times a window where requests are few.
+NEW = 1 / 200
+LEAST_OFTEN = 20
+# A gap of 1e-3 to the sample's own optimum is finer than what a sample knows.
+WORK_PER_PAIR = 20
+PIECES = 64  # tables that a sample may lie in
+
+SAMPLED = (
+    "tenant_id", "gpu_type", "region", "gpu_hours", "max_price", "max_latency_ms",
+    "min_reputation", "weights", "priority",
+)  # fmt: skip
+_NOTHING = pa.schema([REQUEST_SCHEMA.field(name) for name in SAMPLED]).empty_table()
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The last requests, oldest first; never changed in place."""
+
+    pieces: tuple[pa.Table, ...] = ()
+
+    def add(self, requests: pa.Table, most: int) -> "Sample":
+        """Return the last `most` requests of all."""
+        pieces = [*self.pieces, requests.select(SAMPLED)]
+        if len(pieces) > PIECES:
+            pieces = [Sample(tuple(pieces)).table()]
+        over = sum(p.num_rows for p in pieces) - most
+        while over > 0:
+            dropped = min(over, pieces[0].num_rows)
+            pieces[0] = pieces[0].slice(dropped)
+            pieces = pieces if pieces[0].num_rows else pieces[1:]
+            over -= dropped
+        return Sample(tuple(pieces))
+
+    def table(self) -> pa.Table:
+        """Return them as one table."""
+        return pa.concat_tables([_NOTHING, *self.pieces]).combine_chunks()
+
+
+class Once:
+    """Prices that whoever asks first computes, and others wait for."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._known: tuple[str, Prices] | None = None
+
+    def get(self, fleet_version: str, compute: Callable[[], Prices]) -> Prices:
+        """Return the prices for that fleet."""
+        with self._lock:
+            if self._known is None or self._known[0] != fleet_version:
+                self._known = fleet_version, compute()
+            return self._known[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """Recent demand and the reserve prices; never changed in place."""
+
+    demand: Demand = field(default_factory=Demand)
+    sample: Sample = field(default_factory=Sample)
+    now_us: int = NO_WINDOW  # the latest event time seen
+    solved_us: int = NO_WINDOW  # when the reserve prices were last due
+    fresh: int = 0  # requests since then
+    due: bool = True  # the reserve prices are to be solved again
+    reserve: Prices | None = None  # the last ones that were
+    once: Once = field(default_factory=Once)
+
+    length_us: int = 1  # of a window
+    fleet_version: str = ""  # of the reserve prices
+
+    @property
+    def gone(self) -> float:
+        """Part of the window that has passed."""
+        return float(np.clip((self.now_us - self.demand.window_us) / self.length_us, 0.0, 1.0))
+
+    @property
+    def prices(self) -> Prices | None:
+        """The reserve prices; None where nothing is kept, so that a batch is its own optimum."""
+        kept = self.reserve is not None and (self.reserve.pool.any() or self.reserve.budget.any())
+        return self.reserve if kept else None
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """What is still expected in the window; None where nothing is known yet."""
+        return self.demand.expected(self.gone)
+
+
+def enter(
+    outlook: Outlook, ledger: Ledger, now_us: int, fleet: Fleet, settings: Settings
+) -> Outlook:
+    """Return the outlook with the reserve prices for a batch that begins at `now_us`.
+
+    `ledger` is that of the batch's window. Where prices are due, they are what `look_ahead` finds;
+    it waits for another thread that is at it.
+    """
+    length_us = max(1, round(settings.router.window_s * 1e6))
+    if ledger.window_us > outlook.demand.window_us:
+        outlook = replace(
+            outlook,
+            demand=outlook.demand.enter(ledger.window_us, length_us),
+            now_us=max(now_us, ledger.window_us),
+            length_us=length_us,
+            due=True,
+            once=Once(),
+        )
+    elif now_us - outlook.solved_us > 2 * _rarest_us(outlook, settings):  # after a silence
+        outlook = replace(outlook, now_us=max(now_us, outlook.now_us), due=True, once=Once())
+    if outlook.fleet_version != fleet.version:
+        outlook = replace(outlook, reserve=None, due=True, once=Once(), fleet_version=fleet.version)
+    if not outlook.due:
+        return outlook
+    return replace(
+        outlook, reserve=look_ahead(outlook, ledger, fleet, settings), due=False,
+        solved_us=outlook.now_us, fresh=0,
+    )  # fmt: skip
+
+
+def observe(outlook: Outlook, event_us: I64, requests: pa.Table, settings: Settings) -> Outlook:
+    """Return the outlook after a batch; `event_us` (n,) are its requests' event times."""
+    hours = np.asarray(requests["gpu_hours"].to_numpy(), np.float64)
+    now_us = int(max(event_us.max(initial=outlook.now_us), outlook.now_us))
+    after = replace(
+        outlook,
+        demand=outlook.demand.add(event_us, hours, outlook.length_us),
+        sample=outlook.sample.add(requests, settings.router.lookahead.sample),
+        now_us=now_us,
+        fresh=outlook.fresh + hours.size,
+    )
+    passed = now_us - outlook.solved_us
+    often = passed >= settings.router.lookahead.resolve_every * 1e6
+    many = after.fresh >= NEW * settings.router.lookahead.sample
+    if (often and many) or passed >= _rarest_us(outlook, settings):
+        return replace(after, due=True, once=Once())
+    return after
+
+
+def _rarest_us(outlook: Outlook, settings: Settings) -> float:
+    often = settings.router.lookahead.resolve_every * 1e6
+    return float(max(often, outlook.length_us / LEAST_OFTEN))
+
+
+def look_ahead(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Settings) -> Prices:
+    """Return the reserve prices at this outlook; computed once, by the thread that asks first."""
+    return outlook.once.get(
+        fleet.version, lambda: _reserve_prices(outlook, ledger, fleet, settings)
+    )
+
+
+def _reserve_prices(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Settings) -> Prices:
+    none = Prices(np.zeros(ledger.pool_left.size), np.zeros(ledger.budget_left.size))
+    forecast = outlook.forecast
+    requests = outlook.sample.table()
+    if forecast is None or forecast.hours <= 0 or requests.num_rows < LEAST_SAMPLE:
+        return none
+    tenants = Tenants.from_settings(settings)
+    columns = scoring.columns(requests, fleet, tenants)
+    whole = Supply(ledger.pool_total.copy(), ledger.pool_total.copy(), tenants.budget.copy())
+    problem = Task(columns, fleet, whole, settings.router).problem
+    scale = float(problem.demand.sum()) / forecast.hours
+    scaled = replace(
+        problem,
+        capacity=ledger.pool_left * scale,
+        budget=None if problem.budget is None else ledger.budget_left * scale,
+    )
+    warm = outlook.reserve
+    if warm is not None:
+        known = warm.pool.any() or warm.budget.any()
+        warm = Prices(warm.pool, warm.budget[: scaled.supply.budget.size]) if known else None
+    found = find_prices(scaled, WORK_PER_PAIR * problem.data.size, warm)
+    charged = 1.0 - ENDS * (1.0 - outlook.gone)
+    missing = none.budget.size - found.budget.size  # where no request of the sample draws on one
+    return Prices(found.pool * charged, np.pad(found.budget * charged, (0, missing)))
