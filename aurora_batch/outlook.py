@@ -43,8 +43,6 @@ LEAST_SAMPLE = 50  # requests, before they say anything of others
 # least so many times a window where requests are few.
 NEW = 1 / 200
 LEAST_OFTEN = 20
-# A gap of 1e-3 to the sample's own optimum is finer than what a sample knows.
-WORK_PER_PAIR = 20
 PIECES = 64  # tables that a sample may lie in
 
 SAMPLED = (
@@ -207,7 +205,7 @@ def _reserve_prices(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Se
     if warm is not None:
         known = warm.pool.any() or warm.budget.any()
         warm = Prices(warm.pool, warm.budget[: scaled.supply.budget.size]) if known else None
-    found = find_prices(scaled, WORK_PER_PAIR * problem.data.size, warm)
+    found = find_prices(scaled, warm)
     charged = 1.0 - ENDS * (1.0 - outlook.gone)
     missing = none.budget.size - found.budget.size  # where no request of the sample draws on one
     return Prices(found.pool * charged, np.pad(found.budget * charged, (0, missing)))

@@ -6,9 +6,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from aurora_batch.allocation.exact import minimize
 from aurora_batch.allocation.meter import Meter
 from aurora_batch.allocation.result import Prices
 from kernels import prices as kernel
+from kernels import smooth
 from kernels.prices import Leaders, Tenants
 from kernels.rows import Columns, Rows, Supply, by_pool
 
@@ -24,7 +26,11 @@ HURRY = 20
 # 64 pools: 1.0 needs three times as many sweeps and can stall, 1.8 does not settle.
 RELAX = 1.5
 WARM_REACH = 0.1  # share of a warm price around which its minimum is looked for first
-NOISE = (0.1, 0.03, 0.01, 0.003, 0.001)  # of a value, to get off a point where prices are stuck
+# Visits of each pair after which single prices that still move are as good as stuck.
+MOST_VISITS = 24
+# Then all move together, for so many rounds at each softness, a part of a request's best value.
+SOFTNESS = (0.03, 0.003)
+SMOOTH_ROUNDS = 15
 # Where rows are wide, prices are found on the best pairs of a part of the requests, then on those
 # of all requests at these prices.
 TRIM_PAIRS = 1_000_000
@@ -104,9 +110,10 @@ def find_prices(market: Market, warm: Prices | None, meter: Meter, sweeps: int =
     reach = np.full(prices.pool.size, np.inf) if warm is None else WARM_REACH * prices.pool
     bounds = [quotes.bound]
     settled = SETTLED if meter.left > HURRY * market.rows.pool.size else HURRIED
+    most = meter.used + MOST_VISITS * market.rows.pool.size
     for _ in range(sweeps):
         slow = len(bounds) > 2 and bounds[-3] - min(bounds[-2:]) < settled * bounds[-1]
-        if slow or meter.spent():
+        if slow or meter.used > most or meter.spent():
             break
         meter.count(_sweep(market, quotes, reach))
         bound = kernel.dual_value(market.supply, prices.pool, prices.budget, quotes.leaders)
@@ -118,28 +125,40 @@ def find_prices(market: Market, warm: Prices | None, meter: Meter, sweeps: int =
     return quote(market, best)
 
 
-def unstick(
-    market: Market, quotes: Quotes, meter: Meter, seed: int
-) -> tuple[Quotes, Market, Quotes]:
+def unstick(market: Market, start: Prices | None, meter: Meter) -> tuple[Quotes, Quotes]:
     """Lower the dual function where no single price can, because many requests are alike.
 
-    Values are disturbed, so that requests leave a pool one by one as its price rises; at ever less
-    noise, the prices found come close to those of the market itself. Returns the best quotes of the
-    market, and the last disturbed market with its own, at which fewer requests are at a tie.
+    Returns the quotes of prices that moved together, and those of single steps from there.
     """
-    random = np.random.default_rng(seed)
-    noise = random.uniform(-1.0, 1.0, market.rows.pool.size)
-    best, disturbed, last = quotes, market, quotes
-    for scale in NOISE:
-        if meter.spent():
-            break
-        noisy = market.rows._replace(value=market.rows.value * (1.0 + scale * noise))
-        disturbed = Market(noisy, market.supply)
-        last = find_prices(disturbed, last.prices, meter)
-        best = min(best, quote(market, last.prices), key=lambda q: q.bound)
-    if best is not quotes and not meter.spent():
-        best = min(best, find_prices(market, best.prices, meter), key=lambda q: q.bound)
-    return best, disturbed, last
+    prices = move_together(market, start, meter)
+    return quote(market, prices), find_prices(market, prices, meter)
+
+
+def move_together(market: Market, start: Prices | None, meter: Meter) -> Prices:
+    """Lower a smoothed dual function, from `start` or else from where all pools clear as one."""
+    prices = market.priceable(_level(market) if start is None else start)
+    for softness in SOFTNESS if start is None else SOFTNESS[-1:]:
+        prices = _smoothed(market, prices, softness, meter)
+    return prices
+
+
+def _smoothed(market: Market, start: Prices, softness: float, meter: Meter) -> Prices:
+    """Minimise the smoothed dual function (`kernels.smooth`) for a while by L-BFGS-B."""
+    rows, supply = market.rows, market.supply
+    k, unit = supply.capacity.size, float(np.concatenate(start).max(initial=0.0)) or 1.0
+    scale = float(rows.value.sum()) or 1.0  # so that steps and tolerances are of the order of 1
+    limited = np.isfinite(np.concatenate(supply))
+    slope = np.empty(limited.size)
+
+    def dual(x: F64) -> tuple[float, F64]:
+        meter.count(rows.pool.size)
+        pool, budget = x[:k] * unit, x[k:] * unit
+        bound = smooth.smooth_dual(rows, supply, pool, budget, softness, slope)
+        return bound / scale, np.where(limited, slope, 0.0) * (unit / scale)
+
+    most = np.where(limited, np.inf, 0.0)  # an infinite supply has no price
+    found = minimize(dual, np.concatenate(start) / unit, most, SMOOTH_ROUNDS)
+    return market.priceable(Prices(found[:k] * unit, found[k:] * unit))
 
 
 def _level(market: Market) -> Prices:

@@ -83,18 +83,18 @@ def solve(
     return _allocation(sparse, market, plan, quotes, status, meter)
 
 
-def find_prices(problem: Problem, work: int, warm_start: Prices | None = None) -> Prices:
-    """Return shadow prices alone, without an assignment, within about `work` visited pairs.
+def find_prices(problem: Problem, warm_start: Prices | None = None) -> Prices:
+    """Return shadow prices alone, without an assignment, good to about a per cent.
 
     For a problem that stands for another, such as a sample of requests for those to come.
     """
     sparse = problem.sparse()
-    meter = _meter(work, None, None, None)
     market = Market(sparse.rows(), sparse.supply)
     warm = None if warm_start is None else _warm(warm_start, sparse)
+    meter = Meter(UNLIMITED, 0.0)
     if market.wide:
         market, warm = pricing.trim(market, warm, meter)
-    return pricing.find_prices(market, warm, meter).prices
+    return pricing.move_together(market, warm, meter)
 
 
 Outcome = tuple[Plan, Quotes, Status | None]
@@ -107,9 +107,10 @@ def _dual(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outco
     quotes = pricing.find_prices(narrow, warm, meter)
     plan = dual.plan_at(narrow, quotes, meter)
     if relative_gap(repair.worth(narrow.rows, plan), quotes.bound) > STUCK_GAP:
-        quotes, disturbed, last = pricing.unstick(narrow, quotes, meter, seed)
-        plans = (plan, dual.plan_at(narrow, quotes, meter), dual.plan_at(disturbed, last, meter))
+        others = pricing.unstick(narrow, warm, meter)
+        plans = [plan, *(dual.plan_at(narrow, other, meter) for other in others)]
         plan = max(plans, key=lambda p: repair.worth(narrow.rows, p))
+        quotes = min(quotes, *others, key=lambda q: q.bound)
     dual.improve(narrow, quotes, plan, meter, seed)
     if market.wide:
         quotes = pricing.quote(market, market.priceable(quotes.prices))
