@@ -41,8 +41,9 @@ ENDS = 0.1
 LEAST_SAMPLE = 50  # requests, before they say anything of others
 # Prices are solved again once `resolve_every` has passed and this part of the sample is new, but at
 # least so many times a window where requests are few.
-NEW = 1 / 200
+NEW = 1 / 100
 LEAST_OFTEN = 20
+MOST_PRICED = 8_192
 PIECES = 64  # tables that a sample may lie in
 
 SAMPLED = (
@@ -192,6 +193,9 @@ def _reserve_prices(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Se
     if forecast is None or forecast.hours <= 0 or requests.num_rows < LEAST_SAMPLE:
         return none
     tenants = Tenants.from_settings(settings)
+    most = MOST_PRICED
+    if requests.num_rows > most:
+        requests = requests.take(pa.array(np.arange(most) * requests.num_rows // most))
     columns = scoring.columns(requests, fleet, tenants)
     whole = Supply(ledger.pool_total.copy(), ledger.pool_total.copy(), tenants.budget.copy())
     problem = Task(columns, fleet, whole, settings.router).problem

@@ -18,7 +18,7 @@ from kernels.rows import Rows, Supply
 
 F64 = NDArray[np.float64]
 
-LEAST = -30.0  # exponents below it add less than 1e-13
+LEAST = -15.0  # exponents below it add less than 1e-6
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -62,7 +62,7 @@ def smooth_dual(
             total += best
             continue
         soft = softness * most
-        whole = np.exp(max((rows.floor[i] - best) / soft, 4.0 * LEAST))
+        whole = np.exp(max((rows.floor[i] - best) / soft, LEAST))
         for e in range(low, high):
             z = (share[e - low] - best) / soft
             share[e - low] = np.exp(z) if z > LEAST else 0.0

@@ -31,6 +31,7 @@ MOST_VISITS = 24
 # Then all move together, for so many rounds at each softness, a part of a request's best value.
 SOFTNESS = (0.03, 0.003)
 SMOOTH_ROUNDS = 15
+WARM_SOFTNESS = 0.01  # from prices that are nearly right
 # Where rows are wide, prices are found on the best pairs of a part of the requests, then on those
 # of all requests at these prices.
 TRIM_PAIRS = 1_000_000
@@ -134,15 +135,19 @@ def unstick(market: Market, start: Prices | None, meter: Meter) -> tuple[Quotes,
     return quote(market, prices), find_prices(market, prices, meter)
 
 
-def move_together(market: Market, start: Prices | None, meter: Meter) -> Prices:
+def move_together(
+    market: Market, start: Prices | None, meter: Meter, rounds: int = SMOOTH_ROUNDS
+) -> Prices:
     """Lower a smoothed dual function, from `start` or else from where all pools clear as one."""
     prices = market.priceable(_level(market) if start is None else start)
-    for softness in SOFTNESS if start is None else SOFTNESS[-1:]:
-        prices = _smoothed(market, prices, softness, meter)
+    for softness in SOFTNESS if start is None else (WARM_SOFTNESS,):
+        prices = _smoothed(market, prices, softness, meter, rounds)
     return prices
 
 
-def _smoothed(market: Market, start: Prices, softness: float, meter: Meter) -> Prices:
+def _smoothed(
+    market: Market, start: Prices, softness: float, meter: Meter, rounds: int
+) -> Prices:
     """Minimise the smoothed dual function (`kernels.smooth`) for a while by L-BFGS-B."""
     rows, supply = market.rows, market.supply
     k, unit = supply.capacity.size, float(np.concatenate(start).max(initial=0.0)) or 1.0
@@ -157,7 +162,7 @@ def _smoothed(market: Market, start: Prices, softness: float, meter: Meter) -> P
         return bound / scale, np.where(limited, slope, 0.0) * (unit / scale)
 
     most = np.where(limited, np.inf, 0.0)  # an infinite supply has no price
-    found = minimize(dual, np.concatenate(start) / unit, most, SMOOTH_ROUNDS)
+    found = minimize(dual, np.concatenate(start) / unit, most, rounds)
     return market.priceable(Prices(found[:k] * unit, found[k:] * unit))
 
 
