@@ -1,13 +1,14 @@
 """How much a window will still ask for: an estimate in GPU-hours, from this window and the last.
 
-    ahead     what the average of the last windows asked for after this moment of the window
-    level     what came so far over what they asked for by now, pulled towards 1
-    expected  ahead x level
+Three views of the same figures, where `usual` is the average of the last windows:
 
-A profile over the window's time is thus learned within a window or two, and a new level within part
-of one. A burst counts once, when it comes: each tenth of a window may raise the level by as much as
-twice what it was expected to bring, so ten times the rate for a while does not foretell ten times
-the rate for the rest. Where no window is known yet, the rate so far goes on.
+    as usual   what the usual window asks for after this moment
+    level      the same, times what came so far over what usually comes by now: more all along
+    total      the usual window's total less what came so far: sooner or later, but no more
+
+They agree while a window goes as usual. Where it does not, each is right about another kind of
+change, and nothing in the window itself tells which; but the last windows do: each view is weighed
+by how well it would have foretold them. Where no window is known yet, the rate so far goes on.
 """
 
 from dataclasses import dataclass, field, replace
@@ -25,11 +26,15 @@ BINS = 60  # of a window
 TENTH = 6  # bins
 PAST = 4  # windows remembered
 DECAY = 0.5  # weight of a window over that of the next
-# The level is the sum of what came over the sum of what was expected, both beside a whole window
-# that came as expected. Of 0.15, 0.5 and 1.0, the last is the one that loses least when the rest of
-# a window makes up for what its first part lacked or had too much of.
-PRIOR = 1.0
-MOST = 2.0  # what a tenth of a window may count as, over what was expected of it
+# The level is what came over what was expected, both beside this part of a usual window that came
+# as expected; a tenth of a window counts as at most so many times what was expected of it, so that
+# ten times the rate for a while does not foretell ten times the rate for the rest.
+PRIOR = 0.2
+MOST = 2.0
+# Weight of a view: (mean error, as a part of a usual window, + its doubt) ** -2. Without evidence
+# the level counts most, and none loses much.
+DOUBT = (0.02, 0.012, 0.03)
+CHECKED = np.arange(1, 10) / 10  # moments of a window at which views are held against what came
 LEAST_SEEN = 0.02  # of a window, before its rate says anything
 
 
@@ -83,27 +88,35 @@ class Demand:
             current=self.current + np.bincount(bins, hours, minlength=BINS),
         )
 
+    def usual(self) -> float:
+        """Return the GPU-hours that a window asks for; 0 where none is known yet."""
+        return float(self._profile().sum())
+
+    def _profile(self) -> F64:
+        return _average(self.past)
+
     def expected(self, gone: float) -> Forecast | None:
         """Forecast when the part `gone` of the window has passed; None where nothing is known."""
-        weights = DECAY ** np.arange(len(self.past))[::-1]
-        profile = weights @ self.past / max(weights.sum(), 1e-300)
-        if not profile.any():
+        usual = self._profile()
+        if not usual.any():
             return self._at_this_rate(gone)
-        passed = np.clip(gone * BINS - np.arange(BINS), 0.0, 1.0)  # part of each bin
-        so_far = profile * passed
-        ahead = float(profile.sum() - so_far.sum())
-        level = self._level(profile, so_far)
-        total = max(float(profile.sum() - self.current.sum()), 0.0)
-        hours = ahead * level
-        return Forecast(hours, min(hours, ahead, total), max(hours, ahead, total))
+        views = _views(usual, self.current, gone)
+        hours = float(self._weights() @ views)
+        return Forecast(hours, float(views.min()), float(views.max()))
 
-    def _level(self, profile: F64, so_far: F64) -> float:
-        """Return how much more comes than was expected, as a factor."""
-        came = self.current.reshape(-1, TENTH).sum(axis=1)
-        awaited = so_far.reshape(-1, TENTH).sum(axis=1)
-        counted = np.minimum(came, MOST * awaited).sum()
-        whole = PRIOR * profile.sum()
-        return float((whole + counted) / (whole + awaited.sum()))
+    def _weights(self) -> F64:
+        """Return how much each view counts, in all 1, by how it did in the last windows."""
+        errors = [
+            np.abs(
+                _views(_average(self.past[:w]), _by(self.past[w], gone), gone)
+                - _after(self.past[w], gone)
+            )
+            for w in range(1, len(self.past))
+            for gone in CHECKED
+        ]
+        error = np.mean(errors, axis=0) / self.usual() if errors else np.zeros(len(DOUBT))
+        weights = (error + np.array(DOUBT)) ** -2.0
+        return np.asarray(weights / weights.sum())
 
     def _at_this_rate(self, gone: float) -> Forecast | None:
         seen = gone - self.since
@@ -111,3 +124,34 @@ class Demand:
             return None
         hours = float(self.current.sum()) / seen * (1.0 - gone)
         return Forecast(hours, 0.0, hours)
+
+
+def _average(past: F64) -> F64:
+    """Average of windows by bin, the later ones counting more; (BINS,), 0 where there are none."""
+    weights = DECAY ** np.arange(len(past))[::-1]
+    return np.asarray(weights @ past / max(weights.sum(), 1e-300))
+
+
+def _passed(gone: float) -> F64:
+    """Part of each bin that has passed."""
+    return np.clip(gone * BINS - np.arange(BINS), 0.0, 1.0)
+
+
+def _by(window: F64, gone: float) -> F64:
+    """What a window had asked for, by bin, when the part `gone` of it had passed."""
+    return window * _passed(gone)
+
+
+def _after(window: F64, gone: float) -> float:
+    """What it asked for after that."""
+    return float(window.sum() - _by(window, gone).sum())
+
+
+def _views(usual: F64, came: F64, gone: float) -> F64:
+    """Return what each view expects after the part `gone`, given what came by bin until then."""
+    ahead = _after(usual, gone)
+    awaited = _by(usual, gone).reshape(-1, TENTH).sum(axis=1)
+    counted = np.minimum(came.reshape(-1, TENTH).sum(axis=1), MOST * awaited)
+    prior = PRIOR * usual.sum()
+    level = (prior + counted.sum()) / (prior + awaited.sum())
+    return np.array([ahead, level * ahead, max(usual.sum() - came.sum(), 0.0)])

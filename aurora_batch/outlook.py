@@ -37,12 +37,14 @@ I64 = NDArray[np.int64]
 
 # Part of a reserve price that is not charged at a window's start, less as it passes: demand may
 # end early, which no forecast knows, and what is kept then is lost.
-ENDS = 0.1
+ENDS = 0.15
 LEAST_SAMPLE = 50  # requests, before they say anything of others
-# Prices are solved again once `resolve_every` has passed and this part of the sample is new, but at
-# least so many times a window where requests are few.
+# Prices are solved again once `resolve_every` has passed and this part of the sample is new; at
+# least so many times a window where requests are few; and, in a burst, whenever this part of a
+# usual window's GPU-hours was asked for.
 NEW = 1 / 100
 LEAST_OFTEN = 20
+BURST = 1 / 50
 MOST_PRICED = 8_192
 PIECES = 64  # tables that a sample may lie in
 
@@ -101,6 +103,7 @@ class Outlook:
     now_us: int = NO_WINDOW  # the latest event time seen
     solved_us: int = NO_WINDOW  # when the reserve prices were last due
     fresh: int = 0  # requests since then
+    fresh_hours: float = 0.0  # GPU-hours that they asked for
     due: bool = True  # the reserve prices are to be solved again
     reserve: Prices | None = None  # the last ones that were
     once: Once = field(default_factory=Once)
@@ -151,7 +154,7 @@ def enter(
         return outlook
     return replace(
         outlook, reserve=look_ahead(outlook, ledger, fleet, settings), due=False,
-        solved_us=outlook.now_us, fresh=0,
+        solved_us=outlook.now_us, fresh=0, fresh_hours=0.0,
     )  # fmt: skip
 
 
@@ -165,11 +168,14 @@ def observe(outlook: Outlook, event_us: I64, requests: pa.Table, settings: Setti
         sample=outlook.sample.add(requests, settings.router.lookahead.sample),
         now_us=now_us,
         fresh=outlook.fresh + hours.size,
+        fresh_hours=outlook.fresh_hours + float(hours.sum()),
     )
     passed = now_us - outlook.solved_us
     often = passed >= settings.router.lookahead.resolve_every * 1e6
     many = after.fresh >= NEW * settings.router.lookahead.sample
-    if (often and many) or passed >= _rarest_us(outlook, settings):
+    usual = after.demand.usual()
+    burst = 0.0 < BURST * usual <= after.fresh_hours
+    if (often and many) or burst or passed >= _rarest_us(outlook, settings):
         return replace(after, due=True, once=Once())
     return after
 

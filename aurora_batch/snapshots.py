@@ -30,6 +30,7 @@ class _Outlook(Struct):
     now_us: int
     solved_us: int
     fresh: int
+    fresh_hours: float
     due: bool
     reserve: _Prices | None
     fleet_version: str
@@ -95,6 +96,7 @@ def _of_outlook(outlook: Outlook, sample: bool) -> _Outlook:
         outlook.now_us,
         outlook.solved_us,
         outlook.fresh,
+        outlook.fresh_hours,
         outlook.due,
         _of_prices(outlook.reserve),
         outlook.fleet_version,
@@ -116,6 +118,7 @@ def _to_outlook(said: _Outlook, tenants: Tenants, sample: pa.Table | None) -> Ou
         now_us=said.now_us,
         solved_us=said.solved_us,
         fresh=said.fresh,
+        fresh_hours=said.fresh_hours,
         due=said.due or not same,
         reserve=reserve if same else None,
         length_us=said.length_us,

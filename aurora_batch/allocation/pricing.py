@@ -145,9 +145,7 @@ def move_together(
     return prices
 
 
-def _smoothed(
-    market: Market, start: Prices, softness: float, meter: Meter, rounds: int
-) -> Prices:
+def _smoothed(market: Market, start: Prices, softness: float, meter: Meter, rounds: int) -> Prices:
     """Minimise the smoothed dual function (`kernels.smooth`) for a while by L-BFGS-B."""
     rows, supply = market.rows, market.supply
     k, unit = supply.capacity.size, float(np.concatenate(start).max(initial=0.0)) or 1.0
