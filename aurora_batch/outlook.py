@@ -35,8 +35,8 @@ from kernels.pairs import Supply
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-# Part of a reserve price that is not charged at a window's start, less as it passes: demand may
-# end early, which no forecast knows, and what is kept then is lost.
+# Part of what is expected that nothing is kept for at a window's start, less as it passes: demand
+# may end early, which no forecast knows, and what is kept then is lost.
 ENDS = 0.15
 LEAST_SAMPLE = 50  # requests, before they say anything of others
 # Prices are solved again once `resolve_every` has passed and this part of the sample is new; at
@@ -205,7 +205,8 @@ def _reserve_prices(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Se
     columns = scoring.columns(requests, fleet, tenants)
     whole = Supply(ledger.pool_total.copy(), ledger.pool_total.copy(), tenants.budget.copy())
     problem = Task(columns, fleet, whole, settings.router).problem
-    scale = float(problem.demand.sum()) / forecast.hours
+    expected = forecast.hours * (1.0 - ENDS * (1.0 - outlook.gone))
+    scale = float(problem.demand.sum()) / expected
     scaled = replace(
         problem,
         capacity=ledger.pool_left * scale,
@@ -216,6 +217,5 @@ def _reserve_prices(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Se
         known = warm.pool.any() or warm.budget.any()
         warm = Prices(warm.pool, warm.budget[: scaled.supply.budget.size]) if known else None
     found = find_prices(scaled, warm)
-    charged = 1.0 - ENDS * (1.0 - outlook.gone)
     missing = none.budget.size - found.budget.size  # where no request of the sample draws on one
-    return Prices(found.pool * charged, np.pad(found.budget * charged, (0, missing)))
+    return Prices(found.pool, np.pad(found.budget, (0, missing)))
