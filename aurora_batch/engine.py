@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aurora_batch import ledger, replies, router, schema
+from aurora_batch import ledger, outlook, replies, router, schema
 from aurora_batch.fleet import Fleet
 from aurora_batch.policies import Safety
 from aurora_batch.replies import Message
@@ -56,8 +56,10 @@ def decide(
     began = time.perf_counter()
     decoded = schema.decode(records, max_clock_skew_s=settings.router.max_clock_skew_s)
     read = time.perf_counter()
-    order = _by_window(decoded.requests, settings)
-    requests = decoded.requests if order is None else decoded.requests.take(pa.array(order))
+    requests = with_origins(records, decoded)
+    order = _by_window(requests, settings)
+    if order is not None:
+        requests = requests.take(pa.array(order))
     safety = Safety(deadline_s=SAFETY * settings.router.solver.deadline_ms / 1e3)
     steps = list(router.decide(requests, fleet, state, settings, safety=safety))
     decisions = pa.concat_tables([s.decisions for s in steps] or [DECISION_SCHEMA.empty_table()])
@@ -74,6 +76,21 @@ def decide(
         decode_s=read - began,
         decide_s=done - read,
     )
+
+
+def requests_of(records: Sequence[Record], settings: Settings) -> pa.Table:
+    """Return the valid requests of records that were decided before."""
+    decoded = schema.decode(records, max_clock_skew_s=settings.router.max_clock_skew_s)
+    return with_origins(records, decoded)
+
+
+def with_origins(records: Sequence[Record], decoded: Decoded) -> pa.Table:
+    """Return the requests, each with the partition and offset of its record (`outlook.ORIGIN`)."""
+    of_record = np.fromiter(
+        (r.partition * outlook.OFFSETS + r.offset for r in records), np.int64, len(records)
+    )
+    origin = pa.array(of_record[decoded.index], pa.int64())
+    return decoded.requests.append_column(outlook.ORIGIN, origin)
 
 
 def _by_window(requests: pa.Table, settings: Settings) -> NDArray[np.int64] | None:

@@ -19,6 +19,7 @@ from threading import Lock
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aurora_batch import scoring
@@ -49,34 +50,54 @@ MOST_PRICED = 8_192
 PIECES = 64  # tables that a sample may lie in
 
 SAMPLED = (
-    "tenant_id", "gpu_type", "region", "gpu_hours", "max_price", "max_latency_ms",
-    "min_reputation", "weights", "priority",
+    "request_id", "requested_at", "tenant_id", "gpu_type", "region", "gpu_hours", "max_price",
+    "max_latency_ms", "min_reputation", "weights", "priority",
 )  # fmt: skip
-_NOTHING = pa.schema([REQUEST_SCHEMA.field(name) for name in SAMPLED]).empty_table()
+ORIGIN = "origin"  # an optional column of requests: partition and offset of their records
+OFFSETS = 1 << 48  # an origin is partition x OFFSETS + offset
+_SCHEMA = pa.schema([*map(REQUEST_SCHEMA.field, SAMPLED), pa.field(ORIGIN, pa.int64())])
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The last requests, oldest first; never changed in place."""
+    """The latest `most` requests by event time, and then by id; never changed in place.
 
+    That is a set of requests and an order that do not depend on how they were cut into batches, so
+    whoever reads the same requests again, in whatever pieces, has the same sample.
+    """
+
+    most: int
     pieces: tuple[pa.Table, ...] = ()
 
-    def add(self, requests: pa.Table, most: int) -> "Sample":
-        """Return the last `most` requests of all."""
-        pieces = [*self.pieces, requests.select(SAMPLED)]
-        if len(pieces) > PIECES:
-            pieces = [Sample(tuple(pieces)).table()]
-        over = sum(p.num_rows for p in pieces) - most
-        while over > 0:
-            dropped = min(over, pieces[0].num_rows)
-            pieces[0] = pieces[0].slice(dropped)
-            pieces = pieces if pieces[0].num_rows else pieces[1:]
-            over -= dropped
-        return Sample(tuple(pieces))
+    def add(self, requests: pa.Table) -> "Sample":
+        """Return the latest of these and those."""
+        if ORIGIN not in requests.column_names:
+            none = pa.nulls(requests.num_rows, pa.int64())
+            requests = requests.append_column(_SCHEMA.field(ORIGIN), none)
+        more = Sample(self.most, (*self.pieces, requests.select(_SCHEMA.names)))
+        rows = sum(p.num_rows for p in more.pieces)
+        if len(more.pieces) > PIECES or rows > 2 * self.most:
+            return Sample(self.most, (more.table(),))
+        return more
 
     def table(self) -> pa.Table:
-        """Return them as one table."""
-        return pa.concat_tables([_NOTHING, *self.pieces]).combine_chunks()
+        """Return them as one table, in order."""
+        whole = pa.concat_tables([_SCHEMA.empty_table(), *self.pieces]).combine_chunks()
+        times = whole["requested_at"].cast(pa.int64()).to_numpy()
+        if not bool((times[1:] > times[:-1]).all()):
+            by = [("requested_at", "ascending"), ("request_id", "ascending")]
+            whole = whole.take(pc.sort_indices(whole, by))
+        return whole.slice(max(whole.num_rows - self.most, 0))
+
+    def origins(self) -> dict[int, int]:
+        """Return, for each partition, an offset from which its part of the sample can be read."""
+        known = [p[ORIGIN].drop_null().to_numpy() for p in self.pieces]
+        origin = np.concatenate([np.zeros(0, np.int64), *known])
+        partition, offset = np.divmod(origin, OFFSETS)
+        first: dict[int, int] = {}
+        for p in np.unique(partition).tolist():
+            first[p] = int(offset[partition == p].min())
+        return first
 
 
 class Once:
@@ -99,7 +120,7 @@ class Outlook:
     """Recent demand and the reserve prices; never changed in place."""
 
     demand: Demand = field(default_factory=Demand)
-    sample: Sample = field(default_factory=Sample)
+    sample: Sample = field(default_factory=lambda: Sample(0))
     now_us: int = NO_WINDOW  # the latest event time seen
     solved_us: int = NO_WINDOW  # when the reserve prices were last due
     fresh: int = 0  # requests since then
@@ -165,7 +186,7 @@ def observe(outlook: Outlook, event_us: I64, requests: pa.Table, settings: Setti
     after = replace(
         outlook,
         demand=outlook.demand.add(event_us, hours, outlook.length_us),
-        sample=outlook.sample.add(requests, settings.router.lookahead.sample),
+        sample=replace(outlook.sample, most=settings.router.lookahead.sample).add(requests),
         now_us=now_us,
         fresh=outlook.fresh + hours.size,
         fresh_hours=outlook.fresh_hours + float(hours.sum()),

@@ -34,7 +34,9 @@ class _Outlook(Struct):
     due: bool
     reserve: _Prices | None
     fleet_version: str
+    most: int  # rows of the sample
     sample: bytes | None  # Arrow IPC stream
+    origins: dict[int, int]  # by partition: from which offset the sample can be read again
 
 
 class _State(Struct):
@@ -48,7 +50,7 @@ def save(state: RouterState, *, sample: bool = True) -> bytes:
     """Return the state as JSON.
 
     Without the `sample` of recent requests, which is most of it, whoever restores the state must
-    bring that: the last requests that were decided, from their log.
+    bring that: the requests of the log from `origins` to where it was decided.
     """
     return msgspec.json.encode(
         _State(
@@ -73,6 +75,12 @@ def restore(
         said.fleet_version,
         shard,
     )
+
+
+def origins(saved: bytes) -> dict[int, int]:
+    """Return from which offset of each partition a snapshot's sample can be read again."""
+    said = msgspec.json.decode(saved, type=_State)
+    return {} if said.outlook is None else said.outlook.origins
 
 
 def _of_prices(prices: Prices | None) -> _Prices | None:
@@ -100,7 +108,9 @@ def _of_outlook(outlook: Outlook, sample: bool) -> _Outlook:
         outlook.due,
         _of_prices(outlook.reserve),
         outlook.fleet_version,
+        outlook.sample.most,
         _packed(outlook.sample) if sample else None,
+        outlook.sample.origins(),
     )
 
 
@@ -114,7 +124,7 @@ def _to_outlook(said: _Outlook, tenants: Tenants, sample: pa.Table | None) -> Ou
     past = np.array(said.past, np.float64).reshape(-1, current.size)
     return Outlook(
         demand=Demand(said.window_us, said.since, current, past),
-        sample=Sample() if sample is None else Sample((sample,)),
+        sample=Sample(said.most) if sample is None else Sample(said.most).add(sample),
         now_us=said.now_us,
         solved_us=said.solved_us,
         fresh=said.fresh,

@@ -3,7 +3,8 @@
 Every wait in it has a deadline.
 
     0  take over   start the producer, which fences a predecessor and ends its transaction; only
-                   then read the ledger and the committed offsets, and seek to them
+                   then read the committed offsets and seek to them, the ledger, and again the
+                   recent requests that its reserve prices come from
     1  poll        records into the open micro-batch, until too many bytes are in flight
     2  decode      |
     3  decide      |  in the worker thread, while the next micro-batch fills
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from aurora_batch import engine, progress, router, snapshots
+from aurora_batch import engine, outlook, progress, router, snapshots
 from aurora_batch.adapters.kafka import Doubtful, Reader, Sink, Source, Staged
 from aurora_batch.engine import Decided
 from aurora_batch.errors import BrokerError
@@ -47,6 +48,9 @@ log = logging.getLogger(__name__)
 POLL_S = 0.2  # between looks at the stop event
 BUSY_POLL_S = 0.005  # while a batch that is of age waits for the one before
 WATCH_S = 1.0  # between looks at the end offsets
+SAMPLE_READ = (
+    4  # records at most that a takeover reads again in a partition, in sizes of the sample
+)
 RECOMMIT_S = 3600.0  # without a batch, after which the offsets are committed again
 
 
@@ -103,11 +107,11 @@ class Session:
         self._sink = Sink(worker.cluster, counts, worker.identity if transactional else None)
         stack.push_async_callback(self._sink.close)
         await self._sink.open()
-        self._state = await self._restored()
         self._source = Source(worker.cluster, topics.requests, own)
         stack.push_async_callback(self._source.close)
         await self._source.open()
         offsets = await self._source.rewind()
+        self._state = await self._restored(offsets)
         worker.account.rewound(offsets)
         if self._until_end and worker.ends is None:
             worker.ends = await self._source.end_offsets()
@@ -117,15 +121,28 @@ class Session:
             "one transaction a batch" if transactional else "at least once",
         )  # fmt: skip
 
-    async def _restored(self) -> RouterState:
-        """Return the state of the shard's last committed batch."""
+    async def _restored(self, offsets: Mapping[int, int]) -> RouterState:
+        """Return the state of the shard's last committed batch, `offsets` being where it ended.
+
+        The sample of recent requests is read again from their topic.
+        """
         worker = self._worker
         key = worker.identity.encode()
         async with Reader(worker.cluster, self._topics.ledger, from_start=True) as reader:
             saved = await reader.last_value(key, self._sink.partition_of(self._topics.ledger, key))
         if saved is None:
             return router.initial_state(worker.fleets.current, worker.settings, worker.shard.label)
-        return snapshots.restore(saved, worker.settings, worker.shard.label)
+        most = SAMPLE_READ * worker.settings.router.lookahead.sample
+        low = {
+            p: max(offset, offsets[p] - most)
+            for p, offset in snapshots.origins(saved).items()
+            if p in offsets
+        }
+        sample = None
+        if low:
+            async with Reader(worker.cluster, self._topics.requests, from_start=False) as reader:
+                sample = engine.requests_of(await reader.between(low, offsets), worker.settings)
+        return snapshots.restore(saved, worker.settings, worker.shard.label, sample)
 
     async def _poll(self) -> None:
         """Step 1: fill micro-batches and close them; at the end, close the last one."""
@@ -169,14 +186,24 @@ class Session:
                 self._worker.thread, self._work, batch, fleet, self._state
             )
             self._state = work.decided.state
+            self._look_ahead(fleet)
             self._worker.account.decoded(work.batch.records, work.rows)
             await self._worked.put(work)
         await self._worked.put(None)
 
+    def _look_ahead(self, fleet: Fleet) -> None:
+        """Solve reserve prices that are due while the next batch fills; it waits where need be."""
+        seen, settings = self._state.outlook, self._worker.settings
+        if seen.due:
+            args = (seen, self._state.ledger, fleet, settings)
+            self._worker.ahead.submit(outlook.look_ahead, *args)
+
     def _work(self, batch: Batch, fleet: Fleet, state: RouterState) -> Work:
         batch = batch.in_log_order()
         decided = engine.decide(batch.records, fleet, state, self._worker.settings)
-        snapshot = Message(snapshots.save(decided.state), self._worker.identity.encode())
+        snapshot = Message(
+            snapshots.save(decided.state, sample=False), self._worker.identity.encode()
+        )
         staged = self._sink.stage(
             {
                 self._topics.decisions: decided.decision_messages,

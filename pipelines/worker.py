@@ -68,6 +68,7 @@ class Worker:
         self.lag: dict[int, int] = {}
         self.last_commit: float | None = None  # on `clock`
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="decide")
+        self.ahead = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
 
     async def run(self, stop: asyncio.Event, *, until_end: bool = False) -> None:
         """Decide until `stop` is set, or the offsets that are the end now are decided.
@@ -95,7 +96,8 @@ class Worker:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), pause)
         finally:
-            self.thread.shutdown(wait=False, cancel_futures=True)
+            for pool in (self.thread, self.ahead):
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def warm_up(self) -> None:
         """Compile the kernels; takes seconds the first time on a machine."""

@@ -1,7 +1,7 @@
 """A topic read from a given place, without a group and without a trace."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -74,6 +74,21 @@ class Reader:
             for tp, end in ends.items():
                 start = await self._consumer.position(tp)
                 records += map(record_of, await self._between(tp, start, end))
+        return records
+
+    async def between(self, low: Mapping[int, int], high: Mapping[int, int]) -> list[Record]:
+        """Return the records of the offsets low <= offset < high of each partition of `low`.
+
+        What the broker no longer has is left out.
+        """
+        records: list[Record] = []
+        async with self._bounded("reading again"):
+            for partition, start in low.items():
+                tp = TopicPartition(self._topic, partition)
+                first = (await self._consumer.beginning_offsets([tp]))[tp]
+                begin, end = max(start, first), high.get(partition, 0)
+                if begin < end:
+                    records += map(record_of, await self._between(tp, begin, end))
         return records
 
     async def last_value(self, key: bytes, partition: int) -> bytes | None:
