@@ -80,6 +80,30 @@ def test_the_best_of_a_row_is_its_first_maximum(b: Batch, negative: bool) -> Non
     assert reserve.best_of_rows(b.indptr, value).tolist() == twin
 
 
+@settings(max_examples=200, deadline=None)
+@given(b=batches)
+def test_the_best_that_fits_is_the_best_of_those(b: Batch) -> None:
+    """Only pairs whose GPU-hours and cost are left count; an exact fit is one."""
+    rng = np.random.default_rng(b.value.size)
+    left = rng.choice([0.0, *b.hours, 9.0], b.pool_price.size)
+    purse = rng.choice([0.0, *b.hours], b.budget_price.size)
+    fits = []
+    for i in range(b.hours.size):
+        for e in range(b.indptr[i], b.indptr[i + 1]):
+            o, t = b.offers[e], b.tenant[i]
+            paid = t < 0 or b.price[o] * b.hours[i] <= purse[t]
+            fits.append(bool(paid and b.hours[i] <= left[b.pool[o]]))
+    twin = []
+    for low, high in zip(b.indptr[:-1].tolist(), b.indptr[1:].tolist(), strict=True):
+        row = [(-b.value[e], e) for e in range(low, high) if fits[e]]
+        twin.append(min(row)[1] if row else -1)
+    best = reserve.best_that_fit(
+        b.indptr, b.offers, b.value, b.hours, b.tenant, b.pool, b.price, left, purse
+    )
+
+    assert best.tolist() == twin
+
+
 def test_at_prices_of_zero_nothing_is_reduced() -> None:
     """Bit for bit, so that a reserve of nothing changes no decision."""
     for seed in range(50):
