@@ -108,6 +108,15 @@ class Task:
         """Position of each request's best pair in `problem`, (n,), -1 where it has none."""
         return reserve.best_of_rows(self.problem.indptr, self.problem.data)
 
+    def nearest_of(self, left: Supply) -> I64:
+        """Position of each request's best pair with room in what is left, else `nearest`, (n,)."""
+        requests, blocks = self.columns.requests, self.columns.blocks
+        best = reserve.best_that_fit(
+            self.problem.indptr, self.problem.indices, self.problem.data, requests.hours,
+            requests.tenant, blocks.pool, blocks.price, left.left, left.budget,
+        )  # fmt: skip
+        return np.where(best >= 0, best, self.nearest)
+
     def _values_left_out(self, rest: F64 | None) -> F64 | None:
         return None if rest is None else np.where(rest < 0, 0.0, self.values(rest))
 

@@ -211,18 +211,22 @@ def _outcome(task: Task, made: Made) -> decisions.Outcome:
     return decisions.Outcome(
         made.offer, own, other, other_score, made.stage, made.left,
         prices.pool if prices is not None else None,
-        _kept(task),
+        _kept(task, made.left),
         remedies.remedy(task, made.offer, made.left, prices),
     )  # fmt: skip
 
 
-def _kept(task: Task) -> decisions.Kept | None:
-    """Where each request came nearest to the reserve prices, and what both were there."""
+def _kept(task: Task, left: Supply) -> decisions.Kept | None:
+    """Where each request came nearest to the reserve prices, and what both were there.
+
+    Of the offers with room for it, if there are any: elsewhere it was not the price.
+    """
     if task.reserve is None:
         return None
     hours, tenant = task.columns.requests.hours, task.columns.requests.tenant
-    at = np.flatnonzero(task.nearest >= 0)
-    pair = task.nearest[at]
+    nearest = task.nearest_of(left)
+    at = np.flatnonzero(nearest >= 0)
+    pair = nearest[at]
     offer = np.full(hours.size, -1, np.int32)
     offer[at] = task.problem.indices[pair]
     price, worth = np.zeros(hours.size), np.zeros(hours.size)

@@ -51,3 +51,32 @@ def best_of_rows(indptr: I64, value: F64) -> I64:
                 most = value[e]
                 best[i] = e
     return best
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def best_that_fit(
+    indptr: I64,
+    offers: I32,
+    value: F64,
+    hours: F64,
+    tenant: I32,
+    pool: I32,
+    price: F64,
+    left: F64,
+    purse: F64,
+) -> I64:
+    """Position of the best pair of each row that fits into what is `left`, (k,), and `purse`, (t,).
+
+    (n,); -1 where none does, the first of equals. The others as in `reduced_values`.
+    """
+    best = np.full(hours.size, -1, np.int64)
+    for i in range(hours.size):
+        most = -np.inf
+        money = purse[tenant[i]] if tenant[i] >= 0 else np.inf
+        for e in range(indptr[i], indptr[i + 1]):
+            o = offers[e]
+            fits = hours[i] <= left[pool[o]] and price[o] * hours[i] <= money
+            if fits and value[e] > most:
+                most = value[e]
+                best[i] = e
+    return best

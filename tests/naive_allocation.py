@@ -123,3 +123,36 @@ def combine(units: Sequence[float], gain: Sequence[float], room: float) -> float
             if sum(units[x] for x in chosen) <= room:
                 best = max(best, sum(gain[x] for x in chosen))
     return best
+
+
+def smooth_dual(
+    rows: Rows,
+    supply: Supply,
+    price: F64,
+    budget_price: F64,
+    softness: float,
+    least: float = -np.inf,
+) -> tuple[float, F64]:
+    """The smoothed dual function and its gradient, without exponents below `least`."""
+    limits = np.concatenate([price, budget_price])
+    worth = sum(x * c for x, c in zip(limits, np.concatenate(supply), strict=True) if x > 0)
+    slope = np.concatenate(supply)
+    for i in range(rows.start.size - 1):
+        pairs = range(rows.start[i], rows.start[i + 1])
+        t = int(rows.tenant[i]) if rows.tenant.size else -1
+        if not pairs:
+            worth += rows.floor[i]
+            continue
+        soft = softness * max(rows.value[e] for e in pairs)
+        nets = [rows.value[e] - price[rows.pool[e]] * rows.demand[e] for e in pairs]
+        if t >= 0:
+            nets = [x - budget_price[t] * rows.cost[e] for x, e in zip(nets, pairs, strict=True)]
+        best = max(rows.floor[i], *nets)
+        parts = [float(np.exp(z)) if (z := (x - best) / soft) > least else 0.0 for x in nets]
+        whole = sum(parts) + float(np.exp(max((rows.floor[i] - best) / soft, least)))
+        worth += best + soft * np.log(whole)
+        for e, part in zip(pairs, parts, strict=True):
+            slope[rows.pool[e]] -= rows.demand[e] * part / whole
+            if t >= 0:
+                slope[price.size + t] -= rows.cost[e] * part / whole
+    return float(worth), slope

@@ -1,0 +1,115 @@
+"""Prices where many requests are alike, so that no single one can fall."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from aurora_batch.allocation import (
+    AllocationProblem,
+    Prices,
+    SparseProblem,
+    check,
+    exact,
+    find_prices,
+    pricing,
+    solve,
+)
+from aurora_batch.allocation.meter import UNLIMITED, Meter
+from aurora_batch.allocation.pricing import Market, quote
+from aurora_batch.hindsight import Piece
+from benchmarks import instances
+from benchmarks.horizons import horizon
+from tests.aurora_batch.allocation.problems import problems
+
+WORK = 20_000_000
+
+
+@cache
+def stuck(n: int) -> SparseProblem:
+    """The first n requests of a steady log, and their part of the capacity of its window."""
+    log = horizon("steady", 1.2, 64, 0)
+    problem = Piece.of(log.requests.slice(0, n), log.fleet, log.settings).task.problem
+    return replace(problem, capacity=problem.capacity * (n / 10_000))
+
+
+def market_of(problem: SparseProblem | AllocationProblem) -> Market:
+    """The usable pairs."""
+    sparse = problem.sparse()
+    return Market(sparse.rows(), sparse.supply)
+
+
+def bound(market: Market, prices: Prices) -> float:
+    """What prices prove."""
+    return quote(market, market.priceable(prices)).bound
+
+
+def least_bound(market: Market) -> float:
+    """The least that any prices prove, by SciPy's LP."""
+    return bound(market, exact.lp_prices(market.rows, market.supply))
+
+
+def test_prices_that_move_together_leave_where_single_ones_are_stuck() -> None:
+    """The bound of single steps is 2 % too high, and that of the way around it is not."""
+    market = market_of(stuck(3_000))
+    alone = pricing.find_prices(market, None, Meter(WORK, 0.0))
+    meter = Meter(WORK, 0.0)
+    together, then = pricing.unstick(market, None, meter)
+
+    assert min(together.bound, then.bound) < 0.98 * alone.bound
+    assert 0 < meter.used < WORK
+    for quotes in (together, then):
+        assert quotes.bound == pytest.approx(quote(market, quotes.prices).bound, rel=1e-12)
+
+
+def test_a_solve_gets_past_prices_that_are_stuck() -> None:
+    """3,000 requests, much alike, are within 1 % of their bound, and the checker agrees."""
+    problem = stuck(3_000)
+    allocation = solve(problem, work=WORK)
+
+    assert check(problem, allocation).gap < 0.01
+
+
+def test_the_bound_of_a_stuck_problem_is_nearly_the_least() -> None:
+    """No prices prove a bound more than 0.2 % lower, as SciPy's LP tells."""
+    problem = stuck(1_000)
+    least = least_bound(market_of(problem))
+
+    assert least * (1 - 1e-9) <= solve(problem, method="dual", work=WORK).bound <= least * 1.002
+
+
+@pytest.mark.parametrize("name", ["stuck", "degenerate", "granular", "tenants"])
+def test_prices_alone_are_good_to_a_per_cent(name: str) -> None:
+    """`find_prices`, cold and warm, proves a bound within 1 % of what a long solve proves."""
+    problem = stuck(1_000) if name == "stuck" else instances.NAMED[name](1, 0)
+    market = market_of(problem)
+    solved = solve(problem, method="dual", work=WORK)
+    cold = find_prices(problem)
+    warm = find_prices(problem, Prices(cold.pool * 1.1, cold.budget * 1.1))
+
+    assert bound(market, cold) <= solved.bound * 1.01
+    assert bound(market, warm) <= solved.bound * 1.01
+
+
+@settings(max_examples=20, deadline=None)
+@given(problem=problems)
+def test_prices_that_moved_together_prove_a_bound(problem: AllocationProblem) -> None:
+    """On any problem: no less than an allocation is worth, none below 0, endless supply is free."""
+    endless = replace(problem, capacity=np.where(problem.capacity > 3, np.inf, problem.capacity))
+    for case in (problem, endless):
+        market, prices = market_of(case), find_prices(case)
+        allocation = solve(case, method="dual")
+
+        assert bound(market, prices) >= allocation.value * (1 - 1e-9)
+        assert all(np.all((units >= 0) & np.isfinite(units)) for units in prices)
+        assert not prices.pool[~np.isfinite(case.capacity)].any()
+
+
+def test_prices_alone_are_repeatable() -> None:
+    """The same problem has the same prices, bit for bit, and no clock ends the search."""
+    first, again = find_prices(stuck(1_000)), find_prices(stuck(1_000))
+
+    assert [x.tobytes() for x in first] == [x.tobytes() for x in again]
+    assert Meter(UNLIMITED, 0.0).left > WORK

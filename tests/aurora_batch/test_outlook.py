@@ -1,0 +1,228 @@
+"""The outlook: sample, moments at which prices are due, and the reserve prices."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aurora_batch import outlook, router
+from aurora_batch.outlook import BURST, LEAST_OFTEN, NEW, PIECES, SAMPLED, Once, Outlook, Sample
+from aurora_batch.router import RouterState, Step
+from tests.aurora_batch import windows
+from tests.aurora_batch.windows import SAMPLE, Log
+from tests.requests import NOON, table
+
+NOON_US = int(NOON.timestamp() * 1e6)
+MANY = table([{"tenant_id": str(i), "gpu_hours": 1.0 + i} for i in range(400)])
+
+
+@cache
+def scarce() -> Log:
+    """Twice as much is wanted as there is."""
+    return windows.log(2.0, batch=40)
+
+
+@cache
+def decided() -> tuple[Step, ...]:
+    """Its steps, with look-ahead."""
+    return tuple(scarce().decide())
+
+
+def middle(gone: float = 0.5) -> RouterState:
+    """The state in the second window, after that part of it."""
+    second = decided()[-1].batch.window_us
+    in_it = [s for s in decided() if s.batch.window_us == second]
+    return in_it[int(gone * (len(in_it) - 1))].state
+
+
+def entered(seen: Outlook, now_us: int, log: Log | None = None) -> Outlook:
+    """Enter a batch of the second window of a log."""
+    log = log or scarce()
+    return outlook.enter(seen, middle().ledger, now_us, log.fleet, log.settings)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 12), max_size=2 * PIECES),
+    most=st.sampled_from([1, 7, 50, 10_000]),
+)
+def test_a_sample_is_the_last_requests(sizes: list[int], most: int) -> None:
+    """In order, at most so many, in the columns that matter, however they came in pieces."""
+    sample, at = Sample(), 0
+    for size in sizes:
+        piece = MANY.slice(at % 300, size)
+        before = sample.table()
+        sample, at = sample.add(piece, most), at + size
+        whole = pa.concat_tables([before, piece.select(SAMPLED)])
+
+        assert len(sample.pieces) <= PIECES
+        assert sample.table().equals(whole.slice(max(0, whole.num_rows - most)).combine_chunks())
+
+
+def test_at_first_nothing_is_kept() -> None:
+    """Without a request seen there are no forecast and no prices, and the batch is its own best."""
+    log = scarce()
+    state = log.start()
+
+    assert (state.outlook.prices, state.outlook.forecast) == (None, None)
+    assert decided()[0].batch.reserve is None
+    first = outlook.enter(
+        state.outlook, decided()[0].state.ledger, NOON_US, log.fleet, log.settings
+    )
+    assert first.prices is None
+    assert not first.due
+
+
+def test_where_nothing_is_scarce_nothing_is_kept() -> None:
+    """Prices are zero, so that every batch is decided as if nobody looked ahead."""
+    steps = windows.log(0.1).decide()
+    found = [s.state.outlook.reserve for s in steps]
+
+    assert all(s.batch.reserve is None for s in steps)
+    assert all(p is not None and not p.pool.any() and not p.budget.any() for p in found)
+
+
+def test_scarce_capacity_has_a_price() -> None:
+    """From the second batch on, by when a fiftieth of the first window was seen."""
+    kept = [s.batch.reserve for s in decided()]
+
+    assert kept[0] is None
+    assert all(p is not None and (p.pool >= 0).all() and p.pool.any() for p in kept[3:-3])
+
+
+def test_prices_fall_to_zero_as_the_window_ends() -> None:
+    """With the same left and the same sample, the later the less, and nothing at the end."""
+    log, state = scarce(), middle(0.3)
+    start, kept = state.ledger.window_us, []
+    for gone in (0.3, 0.6, 0.9, 0.99, 1.0):
+        seen = replace(
+            state.outlook, now_us=start + round(gone * 60e6), due=True, once=Once(), reserve=None
+        )
+        prices = outlook.look_ahead(seen, state.ledger, log.fleet, log.settings)
+        kept.append(float(prices.pool @ log.fleet.pool_capacity))
+
+    assert kept == sorted(kept, reverse=True)
+    assert kept[0] > 3 * kept[2]
+    assert kept[-1] == 0
+
+
+def test_where_demand_dries_up_prices_fall() -> None:
+    """After a silence within the window the next batch's prices are solved again, and are lower."""
+    seen = replace(middle().outlook, due=False)
+    silence = seen.solved_us + 2 * round(60e6 / LEAST_OFTEN) + 1
+
+    assert seen.reserve is not None
+    assert entered(seen, silence - 1) is seen
+    later = entered(seen, min(silence + 20_000_000, seen.demand.window_us + 59_000_000))
+    assert later.reserve is not None
+    assert later.reserve.pool.sum() < seen.reserve.pool.sum()
+
+
+def observed(seconds: float, requests: int, hours: float, seen: Outlook | None = None) -> bool:
+    """Whether so many requests, so long after the last prices, make new ones due."""
+    log = windows.log(2.0)
+    settings = windows.with_lookahead(log.settings, sample=10_000)
+    seen = seen or middle().outlook
+    seen = replace(seen, due=False, fresh=0, fresh_hours=0.0, solved_us=seen.now_us)
+    event = np.full(requests, seen.solved_us + round(seconds * 1e6))
+    batch = table([{"gpu_hours": hours / requests}] * requests)
+    return outlook.observe(seen, event, batch, settings).due
+
+
+def test_prices_are_due_once_enough_is_new() -> None:
+    """After `resolve_every` and NEW of the sample, after a twentieth of a window, after a burst."""
+    new = round(NEW * 10_000)
+
+    assert not observed(0.9, new, 1.0)
+    assert not observed(1.1, new - 1, 1.0)
+    assert observed(1.1, new, 1.0)
+    assert not observed(60 / LEAST_OFTEN - 0.1, 1, 1.0)
+    assert observed(60 / LEAST_OFTEN, 1, 1.0)
+
+
+def test_a_burst_is_priced_within_the_second() -> None:
+    """A fiftieth of a usual window's hours makes prices due at once; not where none is known."""
+    burst = BURST * middle().outlook.demand.usual()
+    unknown = replace(
+        middle().outlook, demand=replace(middle().outlook.demand, past=np.zeros((0, 60)))
+    )
+
+    assert not observed(0.001, 5, 0.99 * burst)
+    assert observed(0.001, 5, 1.01 * burst)
+    assert not observed(0.001, 5, 1.01 * burst, unknown)
+
+
+def test_when_prices_are_due_depends_on_time_and_amounts_only() -> None:
+    """Neither the fleet nor what is asked for and paid has a part in it."""
+    log, other = windows.log(2.0, batch=15), windows.log(0.3, pools=5)
+    due: list[list[tuple[bool, int, int]]] = []
+    for fleet, asked in ((log.fleet, None), (other.fleet, "a100")):
+        state = replace(log, fleet=fleet).start()
+        due.append([])
+        for requests in log.batches[:100]:
+            batch = requests
+            if asked is not None:
+                at, gpu = batch.schema.get_field_index("gpu_type"), [asked] * batch.num_rows
+                batch = batch.set_column(at, "gpu_type", [gpu]).cast(batch.schema)
+            for step in router.decide(batch, fleet, state, log.settings):
+                state = step.state
+                seen = state.outlook
+                due[-1].append((seen.due, seen.solved_us, seen.fresh))
+
+    assert due[0] == due[1]
+    assert {made_due for made_due, _, _ in due[0]} == {True, False}
+
+
+def test_a_reloaded_fleet_is_priced_anew() -> None:
+    """Prices of the old fleet are not charged, though none were due, and pools may be new."""
+    log, state = scarce(), middle()
+    seen = replace(state.outlook, due=False)
+    assert entered(seen, seen.now_us) is seen
+    other = windows.log(3.0, pools=9)
+    step = router.step(log.batches[50], other.fleet, replace(state, outlook=seen), log.settings)
+
+    assert step.batch.reserve is not None
+    assert step.batch.reserve.pool.size == 9
+    assert step.state.outlook.fleet_version == other.fleet.version
+
+
+def test_prices_are_computed_once() -> None:
+    """Whoever asks second, in any thread, gets those of the first, unless the fleet is another."""
+    log, state = scarce(), middle()
+    seen = replace(state.outlook, due=True, once=Once())
+    arguments = (seen, state.ledger, log.fleet, log.settings)
+    with ThreadPoolExecutor(4) as threads:
+        found = [f.result() for f in [threads.submit(outlook.look_ahead, *arguments)] * 4]
+
+    assert all(f is found[0] for f in found)
+    assert entered(seen, seen.now_us).reserve is found[0]
+    reloaded = replace(log.fleet, version="another")
+    again = outlook.look_ahead(seen, state.ledger, reloaded, log.settings)
+    assert again is not found[0]
+    assert again.pool.tolist() == found[0].pool.tolist()
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_another_thread_may_look_ahead(wait: bool) -> None:
+    """Before the next batch, beside it, or not at all: 60 batches are decided the same."""
+    log = scarce()
+    state, steps = log.start(), []
+    with ThreadPoolExecutor(1) as thread:
+        for batch in log.batches[:60]:
+            for step in router.decide(batch, log.fleet, state, log.settings):
+                state = step.state
+                steps.append(step)
+                ahead = thread.submit(
+                    outlook.look_ahead, state.outlook, state.ledger, log.fleet, log.settings
+                )
+                if wait:
+                    ahead.result()
+    alone = decided()[: len(steps)]
+
+    assert windows.decisions(steps).equals(windows.decisions(list(alone)))
+    assert SAMPLE >= state.outlook.sample.table().num_rows > SAMPLE / 2
