@@ -50,18 +50,25 @@ def entered(seen: Outlook, now_us: int, log: Log | None = None) -> Outlook:
 @given(
     sizes=st.lists(st.integers(0, 12), max_size=2 * PIECES),
     most=st.sampled_from([1, 7, 50, 10_000]),
+    shuffled=st.booleans(),
 )
-def test_a_sample_is_the_last_requests(sizes: list[int], most: int) -> None:
-    """In order, at most so many, in the columns that matter, however they came in pieces."""
-    sample, at = Sample(), 0
+def test_a_sample_is_the_latest_requests(sizes: list[int], most: int, shuffled: bool) -> None:
+    """By event time and id, at most so many, however they came, in whatever pieces and order."""
+    order = np.random.default_rng(1).permutation(MANY.num_rows)
+    requests = MANY.take(pa.array(order)) if shuffled else MANY
+    sample, at = Sample(most), 0
     for size in sizes:
-        piece = MANY.slice(at % 300, size)
-        before = sample.table()
-        sample, at = sample.add(piece, most), at + size
-        whole = pa.concat_tables([before, piece.select(SAMPLED)])
-
+        at = min(at, requests.num_rows - size)
+        sample, at = sample.add(requests.slice(at, size)), at + size
         assert len(sample.pieces) <= PIECES
-        assert sample.table().equals(whole.slice(max(0, whole.num_rows - most)).combine_chunks())
+        assert sum(p.num_rows for p in sample.pieces) <= 2 * most + 12
+    seen = requests.slice(0, at).sort_by(
+        [("requested_at", "ascending"), ("request_id", "ascending")]
+    )
+
+    if len(set(sizes)) and at == sum(sizes):
+        latest = seen.slice(max(0, seen.num_rows - most))
+        assert sample.table().select(SAMPLED).equals(latest.select(SAMPLED).combine_chunks())
 
 
 def test_at_first_nothing_is_kept() -> None:
