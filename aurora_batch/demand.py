@@ -54,6 +54,7 @@ class Demand:
     since: float = 0.0  # part of the window gone when the first request ever came; 0 in later ones
     current: F64 = field(default_factory=lambda: np.zeros(BINS))  # by bin of the window's time
     past: F64 = field(default_factory=lambda: np.zeros((0, BINS)))  # oldest first
+    weights: F64 = field(default_factory=lambda: weights_of(np.zeros((0, BINS))))  # of the views
 
     def enter(self, window_us: int, length_us: int) -> "Demand":
         """Return the demand at the start of a window, `length_us` long like all of them.
@@ -66,7 +67,8 @@ class Demand:
             return Demand(window_us)
         silent = min((window_us - self.window_us) // length_us - 1, PAST)
         rows = [self.past, self._whole()[np.newaxis], np.zeros((silent, BINS))]
-        return Demand(window_us, past=np.concatenate(rows)[-PAST:])
+        past = np.concatenate(rows)[-PAST:]
+        return Demand(window_us, past=past, weights=weights_of(past))
 
     def _whole(self) -> F64:
         """Return the current window, with its mean rate where nobody was watching yet."""
@@ -101,22 +103,8 @@ class Demand:
         if not usual.any():
             return self._at_this_rate(gone)
         views = _views(usual, self.current, gone)
-        hours = float(self._weights() @ views)
+        hours = float(self.weights @ views)
         return Forecast(hours, float(views.min()), float(views.max()))
-
-    def _weights(self) -> F64:
-        """Return how much each view counts, in all 1, by how it did in the last windows."""
-        errors = [
-            np.abs(
-                _views(_average(self.past[:w]), _by(self.past[w], gone), gone)
-                - _after(self.past[w], gone)
-            )
-            for w in range(1, len(self.past))
-            for gone in CHECKED
-        ]
-        error = np.mean(errors, axis=0) / self.usual() if errors else np.zeros(len(DOUBT))
-        weights = (error + np.array(DOUBT)) ** -2.0
-        return np.asarray(weights / weights.sum())
 
     def _at_this_rate(self, gone: float) -> Forecast | None:
         seen = gone - self.since
@@ -124,6 +112,19 @@ class Demand:
             return None
         hours = float(self.current.sum()) / seen * (1.0 - gone)
         return Forecast(hours, 0.0, hours)
+
+
+def weights_of(past: F64) -> F64:
+    """Return how much each view counts, in all 1, by how it did in the last windows."""
+    errors = [
+        np.abs(_views(_average(past[:w]), _by(past[w], gone), gone) - _after(past[w], gone))
+        for w in range(1, len(past))
+        for gone in CHECKED
+    ]
+    usual = _average(past).sum()
+    error = np.mean(errors, axis=0) / usual if errors and usual else np.zeros(len(DOUBT))
+    weights = (error + np.array(DOUBT)) ** -2.0
+    return np.asarray(weights / weights.sum())
 
 
 def _average(past: F64) -> F64:
@@ -153,5 +154,5 @@ def _views(usual: F64, came: F64, gone: float) -> F64:
     awaited = _by(usual, gone).reshape(-1, TENTH).sum(axis=1)
     counted = np.minimum(came.reshape(-1, TENTH).sum(axis=1), MOST * awaited)
     prior = PRIOR * usual.sum()
-    level = (prior + counted.sum()) / (prior + awaited.sum())
+    level = (prior + counted.sum()) / max(prior + awaited.sum(), 1e-300)
     return np.array([ahead, level * ahead, max(usual.sum() - came.sum(), 0.0)])

@@ -8,7 +8,7 @@ import pyarrow as pa
 from msgspec import Struct
 
 from aurora_batch.allocation import Prices
-from aurora_batch.demand import Demand
+from aurora_batch.demand import Demand, weights_of
 from aurora_batch.ledger import Ledger
 from aurora_batch.outlook import Outlook, Sample
 from aurora_batch.router import RouterState
@@ -123,7 +123,7 @@ def _to_outlook(said: _Outlook, tenants: Tenants, sample: pa.Table | None) -> Ou
     current = np.array(said.current, np.float64)
     past = np.array(said.past, np.float64).reshape(-1, current.size)
     return Outlook(
-        demand=Demand(said.window_us, said.since, current, past),
+        demand=Demand(said.window_us, said.since, current, past, weights_of(past)),
         sample=Sample(said.most) if sample is None else Sample(said.most).add(sample),
         now_us=said.now_us,
         solved_us=said.solved_us,

@@ -19,6 +19,10 @@ from kernels.rows import Rows, Supply
 F64 = NDArray[np.float64]
 
 LEAST = -15.0  # exponents below it add less than 1e-6
+MEMORY = 6  # values that a step is held against: it need not be lower than the last one
+SUFFICIENT = 1e-4  # part of the promised decrease that a step must bring
+FIRST = 0.1  # the longest first step, as a part of the highest price
+SHORTEST, LONGEST = 1e-10, 1e10  # of a step, as a multiple of the slope
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -74,3 +78,71 @@ def smooth_dual(
             if owner >= 0:
                 slope[k + owner] -= rows.cost[e] * taken
     return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def descend(rows: Rows, supply: Supply, price: F64, softness: float, rounds: int) -> F64:
+    """Return the lowest prices, (k + t,), found from `price` in so many evaluations.
+
+    Projected gradients with spectral steps (Birgin, Martinez and Raydan 2000). Prices are taken in
+    units of 1 / sqrt(supply), since curvature grows with supply; an infinite supply keeps a price
+    of 0. No library whose rounding depends on the number of threads has a part in it.
+    """
+    k, n = supply.capacity.size, price.size
+    unit = np.zeros(n)
+    for j in range(n):
+        units = supply.capacity[j] if j < k else supply.budget[j - k]
+        unit[j] = 1.0 / np.sqrt(units) if 0.0 < units < np.inf else 0.0
+    point = np.empty(n)
+    for j in range(n):
+        point[j] = price[j] / unit[j] if unit[j] > 0.0 else 0.0
+    slope, other = np.empty(n), np.empty(n)
+    value = _at(rows, supply, point, unit, softness, slope)
+    best, lowest = point.copy(), value
+    recent = np.full(MEMORY, value)
+    steepest, highest = 0.0, 0.0
+    for j in range(n):
+        steepest = max(steepest, abs(max(point[j] - slope[j], 0.0) - point[j]))
+        highest = max(highest, point[j])
+    length = FIRST * highest / steepest if steepest > 0.0 and highest > 0.0 else 1.0
+    used = 1
+    way = np.empty(n)
+    while used < rounds:
+        promised = 0.0
+        for j in range(n):
+            way[j] = max(point[j] - length * slope[j], 0.0) - point[j]
+            promised += way[j] * slope[j]
+        if promised >= 0.0:
+            break
+        limit = recent.max()
+        far = 1.0
+        while True:
+            moved = point + far * way
+            new = _at(rows, supply, moved, unit, softness, other)
+            used += 1
+            if new <= limit + SUFFICIENT * far * promised or used >= rounds:
+                break
+            shorter = -0.5 * far * far * promised / (new - value - far * promised)
+            far = min(max(shorter, 0.1 * far), 0.5 * far)
+        if new < lowest:
+            best, lowest = moved, new
+        square, bent = 0.0, 0.0
+        for j in range(n):
+            step = moved[j] - point[j]
+            square += step * step
+            bent += step * (other[j] - slope[j])
+        length = min(max(square / bent, SHORTEST), LONGEST) if bent > 0.0 else LONGEST
+        point, value = moved, new
+        slope, other = other, slope
+        recent[used % MEMORY] = value
+    return best * unit
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _at(rows: Rows, supply: Supply, point: F64, unit: F64, softness: float, slope: F64) -> float:
+    k = supply.capacity.size
+    price = point * unit
+    value = smooth_dual(rows, supply, price[:k], price[k:], softness, slope)
+    for j in range(slope.size):
+        slope[j] = slope[j] * unit[j] if unit[j] > 0.0 else 0.0
+    return value

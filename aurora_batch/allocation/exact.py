@@ -6,7 +6,7 @@ SciPy minimises; this is the one module that flips signs.
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, sparse
+from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linear_sum_assignment, linprog, milp
 
 from aurora_batch.allocation.result import Prices
@@ -57,17 +57,6 @@ def lp_prices(rows: Rows, supply: Supply) -> Prices:
     duals[np.isfinite(units)] = np.maximum(-solved.ineqlin.marginals, 0.0)
     per_unit = np.divide(duals, units, out=np.zeros_like(duals), where=np.isfinite(units))
     return Prices(per_unit[n : n + k], per_unit[n + k :])
-
-
-def minimize(
-    function: Callable[[F64], tuple[float, F64]], start: F64, most: F64, rounds: int
-) -> F64:
-    """Minimise a smooth function, given with its gradient, over 0 <= x <= `most`: L-BFGS-B."""
-    found = optimize.minimize(
-        function, np.minimum(start, most), jac=True, method="L-BFGS-B",
-        bounds=Bounds(np.zeros(start.size), most), options={"maxiter": rounds},
-    )  # fmt: skip
-    return np.asarray(found.x, np.float64)
 
 
 def best_choice(

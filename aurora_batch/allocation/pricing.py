@@ -6,7 +6,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from aurora_batch.allocation.exact import minimize
 from aurora_batch.allocation.meter import Meter
 from aurora_batch.allocation.result import Prices
 from kernels import prices as kernel
@@ -30,7 +29,7 @@ WARM_REACH = 0.1  # share of a warm price around which its minimum is looked for
 MOST_VISITS = 24
 # Then all move together, for so many rounds at each softness, a part of a request's best value.
 SOFTNESS = (0.03, 0.003)
-SMOOTH_ROUNDS = 15
+SMOOTH_ROUNDS = 16
 WARM_SOFTNESS = 0.01  # from prices that are nearly right
 # Where rows are wide, prices are found on the best pairs of a part of the requests, then on those
 # of all requests at these prices.
@@ -139,29 +138,13 @@ def move_together(
     market: Market, start: Prices | None, meter: Meter, rounds: int = SMOOTH_ROUNDS
 ) -> Prices:
     """Lower a smoothed dual function, from `start` or else from where all pools clear as one."""
-    prices = market.priceable(_level(market) if start is None else start)
-    for softness in SOFTNESS if start is None else (WARM_SOFTNESS,):
-        prices = _smoothed(market, prices, softness, meter, rounds)
-    return prices
-
-
-def _smoothed(market: Market, start: Prices, softness: float, meter: Meter, rounds: int) -> Prices:
-    """Minimise the smoothed dual function (`kernels.smooth`) for a while by L-BFGS-B."""
     rows, supply = market.rows, market.supply
-    k, unit = supply.capacity.size, float(np.concatenate(start).max(initial=0.0)) or 1.0
-    scale = float(rows.value.sum()) or 1.0  # so that steps and tolerances are of the order of 1
-    limited = np.isfinite(np.concatenate(supply))
-    slope = np.empty(limited.size)
-
-    def dual(x: F64) -> tuple[float, F64]:
-        meter.count(rows.pool.size)
-        pool, budget = x[:k] * unit, x[k:] * unit
-        bound = smooth.smooth_dual(rows, supply, pool, budget, softness, slope)
-        return bound / scale, np.where(limited, slope, 0.0) * (unit / scale)
-
-    most = np.where(limited, np.inf, 0.0)  # an infinite supply has no price
-    found = minimize(dual, np.concatenate(start) / unit, most, rounds)
-    return market.priceable(Prices(found[:k] * unit, found[k:] * unit))
+    k, prices = supply.capacity.size, market.priceable(_level(market) if start is None else start)
+    for softness in SOFTNESS if start is None else (WARM_SOFTNESS,):
+        found = smooth.descend(rows, supply, np.concatenate(prices), softness, rounds)
+        meter.count(rounds * rows.pool.size)
+        prices = market.priceable(Prices(found[:k].copy(), found[k:].copy()))
+    return prices
 
 
 def _level(market: Market) -> Prices:

@@ -48,7 +48,7 @@ def in_range(forecast: Forecast) -> bool:
 
 def weights(state: Demand) -> F64:
     """Weights of as usual, level and total."""
-    return state._weights()
+    return state.weights
 
 
 def burst(at: int) -> F64:
