@@ -289,7 +289,7 @@ def _record(
 
 def _bound(solved: Allocation, value: float, reserve: Prices | None) -> float:
     """Return the bound of the batch, without what the reserve prices keep for later ones."""
-    return solved.bound if reserve is None else value + solved.bound - solved.value
+    return solved.bound if reserve is None else value + (solved.bound - solved.value)
 
 
 def _event_us(requests: pa.Table) -> I64:
