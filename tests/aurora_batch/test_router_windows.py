@@ -98,6 +98,24 @@ def test_budgets_are_kept_for_what_is_worth_more() -> None:
     assert all(not reserve.pool.any() for reserve in kept)
 
 
+def test_the_less_is_left_the_dearer() -> None:
+    """Half of a budget, or of the pools, at the same moment has a higher reserve price."""
+    for log, name in ((budgeted(), "budget_left"), (scarce(), "pool_left")):
+        state = log.decide(most=8)[-1].state
+        poor = replace(state.ledger, **{name: getattr(state.ledger, name) / 2})
+        before, after = (
+            np.concatenate(
+                outlook.look_ahead(
+                    replace(state.outlook, once=outlook.Once()), ledger, log.fleet, log.settings
+                )
+            )
+            for ledger in (state.ledger, poor)
+        )
+
+        assert before.any()
+        assert after.sum() > 1.2 * before.sum()
+
+
 def test_where_no_request_draws_on_a_budget_it_is_free() -> None:
     """Budgets that nobody of the sample uses have a reserve price of zero, and keep their place."""
     kept = [s.batch.reserve for s in ahead() if s.batch.reserve is not None]
