@@ -22,7 +22,7 @@ batch before, from which the next solve starts.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -31,7 +31,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aurora_batch import decisions, ledger, outlook, remedies, scoring
-from aurora_batch.allocation import Allocation, Prices, SparseProblem, solve
+from aurora_batch.allocation import Allocation, Prices, SparseProblem, find_prices, solve
 from aurora_batch.fleet import Fleet
 from aurora_batch.ledger import Ledger
 from aurora_batch.model import Policy
@@ -289,7 +289,7 @@ def _record(
 
 def _bound(solved: Allocation, value: float, reserve: Prices | None) -> float:
     """Return the bound of the batch, without what the reserve prices keep for later ones."""
-    return solved.bound if reserve is None else value + solved.bound - solved.value
+    return solved.bound if reserve is None else value + (solved.bound - solved.value)
 
 
 def _event_us(requests: pa.Table) -> I64:
@@ -312,7 +312,7 @@ def _batch_id(shard: str, window_us: int, number: int) -> str:
 def warm_up(fleet: Fleet, settings: Settings) -> None:
     """Compile, or load from the cache, every kernel of both policies before the first batch.
 
-    Decides a made-up batch, too large for the fleet, that no one sees.
+    Decides a made-up batch, too large for the fleet, that no one sees, also at reserve prices.
     """
     n = 256
     asked = fleet.gpu_types or ("none",)
@@ -332,7 +332,12 @@ def warm_up(fleet: Fleet, settings: Settings) -> None:
         for f in REQUEST_SCHEMA
     ]
     batch = pa.table(arrays, schema=REQUEST_SCHEMA)
-    for policy in Policy:
-        made = step(batch, fleet, initial_state(fleet, settings), settings, policy=policy)
+    fresh = initial_state(fleet, settings)
+    step(batch, fleet, fresh, settings, policy=Policy.GREEDY)
+    made = step(batch, fleet, fresh, settings, policy=Policy.GLOBAL)
     for method in ("dual", "auto"):
         solve(made.problem(), method=method)
+    find_prices(made.problem())
+    kept = Prices(np.full_like(made.batch.pool_left, 1e-9), np.zeros_like(made.batch.budget_left))
+    charged = replace(made.state.outlook, reserve=kept, due=False)
+    step(batch, fleet, replace(fresh, outlook=charged), settings, policy=Policy.GLOBAL)

@@ -34,7 +34,6 @@ class _Outlook(Struct):
     due: bool
     reserve: _Prices | None
     fleet_version: str
-    most: int  # rows of the sample
     sample: bytes | None  # Arrow IPC stream
     origins: dict[int, int]  # by partition: from which offset the sample can be read again
 
@@ -65,12 +64,20 @@ def save(state: RouterState, *, sample: bool = True) -> bytes:
 def restore(
     saved: bytes, settings: Settings, shard: str = "", sample: pa.Table | None = None
 ) -> RouterState:
-    """Return the state of a snapshot; raises `msgspec.DecodeError` where it is none."""
+    """Return the state of a snapshot; raises `msgspec.DecodeError` where it is none.
+
+    `sample` is canonical requests (`schema.REQUEST_SCHEMA`), in any order, for a snapshot without
+    them: those from `origins` to where it was decided, or more.
+    """
     said = msgspec.json.decode(saved, type=_State)
     tenants = Tenants.from_settings(settings)
+    if sample is None and said.outlook is not None and said.outlook.sample is not None:
+        sample = pa.ipc.open_stream(said.outlook.sample).read_all()
+    most = settings.router.lookahead.sample
+    recent = Sample(most) if sample is None else Sample(most).add(sample)
     return RouterState(
         Ledger.from_json(bytes(said.ledger), tenants),
-        Outlook() if said.outlook is None else _to_outlook(said.outlook, tenants, sample),
+        Outlook() if said.outlook is None else _to_outlook(said.outlook, tenants, recent),
         _to_prices(said.prices),
         said.fleet_version,
         shard,
@@ -108,15 +115,12 @@ def _of_outlook(outlook: Outlook, sample: bool) -> _Outlook:
         outlook.due,
         _of_prices(outlook.reserve),
         outlook.fleet_version,
-        outlook.sample.most,
         _packed(outlook.sample) if sample else None,
         outlook.sample.origins(),
     )
 
 
-def _to_outlook(said: _Outlook, tenants: Tenants, sample: pa.Table | None) -> Outlook:
-    if sample is None and said.sample is not None:
-        sample = pa.ipc.open_stream(said.sample).read_all()
+def _to_outlook(said: _Outlook, tenants: Tenants, sample: Sample) -> Outlook:
     reserve = _to_prices(said.reserve)
     # Prices for other tenants than are configured now are solved anew.
     same = reserve is None or reserve.budget.size == tenants.budget.size
@@ -124,7 +128,7 @@ def _to_outlook(said: _Outlook, tenants: Tenants, sample: pa.Table | None) -> Ou
     past = np.array(said.past, np.float64).reshape(-1, current.size)
     return Outlook(
         demand=Demand(said.window_us, said.since, current, past, weights_of(past)),
-        sample=Sample(said.most) if sample is None else Sample(said.most).add(sample),
+        sample=sample,
         now_us=said.now_us,
         solved_us=said.solved_us,
         fresh=said.fresh,

@@ -10,6 +10,7 @@ from aurora_batch import router, schema, snapshots, workload
 from aurora_batch.fleet import default_fleet
 from aurora_batch.model import Policy
 from aurora_batch.settings import Settings
+from tests.aurora_batch import windows
 
 def signatures():
     return {
@@ -29,12 +30,21 @@ for policy in Policy:
         batch = schema.decode_json(payloads[low:high], None).requests
         for step in router.decide(batch, fleet, state, settings, policy=policy):
             state = snapshots.restore(snapshots.save(step.state), settings)
+kept = 0
+ahead = windows.log(2.0)
+for fleet, log in ((ahead.fleet, ahead.requests), (fleet, log)):
+    state = router.initial_state(fleet, settings)
+    for batch in range(0, log.num_rows, 100):
+        for step in router.decide(log.slice(batch, 100), fleet, state, settings):
+            state = snapshots.restore(snapshots.save(step.state), settings)
+            kept += step.batch.reserve is not None
+assert kept > 20, kept
 print(sum(warm.values()), {k: n for k, n in signatures().items() if n != warm.get(k)})
 """
 
 
 def test_no_kernel_is_compiled_after_the_warm_up() -> None:
-    """Decided batches of every size, both policies, budgets and restarts meet compiled kernels."""
+    """Batches of every size, both policies, budgets, reserve prices, restarts: all is compiled."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=115,

@@ -39,10 +39,10 @@ class Log:
         """Nothing decided yet."""
         return router.initial_state(self.fleet, self.settings)
 
-    def decide(self, state: RouterState | None = None, since: int = 0) -> list[Step]:
-        """Decide the batches from `since` on."""
-        state, steps = state or self.start(), []
-        for batch in self.batches[since:]:
+    def decide(self, most: int | None = None) -> list[Step]:
+        """Decide its batches, or the first `most` of them."""
+        state, steps = self.start(), []
+        for batch in self.batches[:most]:
             for step in router.decide(batch, self.fleet, state, self.settings):
                 state = step.state
                 steps.append(step)
