@@ -32,8 +32,8 @@ SHARES = (0.15, 0.4, 1.0)
 TIME_SHARE = {0.15: 0.05, 0.4: 0.1, 1.0: 0.3}
 SAFETY_S = 0.015  # a search starts slowly and looks at the clock now and then only
 UNLIMITED_NODES = 1 << 30
-# Work without gain, for each pair, after which random tries are given up; where only a deadline ends
-# them, they begin again.
+# Work without gain, for each pair, after which random tries are given up, or begin again where only
+# a deadline ends them.
 PATIENCE = 2_500
 # How far to go from the best before a round, in pairs, and share of the gap that it may lose: small
 # steps search better, but where values are round, only a large one leads anywhere.
