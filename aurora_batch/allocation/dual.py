@@ -21,13 +21,13 @@ PATIENCE = 12  # rounds without gain
 LEAST_GAIN = 1e-9  # of the bound, per round and per chain
 CHUNK = 200_000  # pairs visited between two looks at the clock, about 2 ms
 
-# Random tries are for small markets: pairs forced at a time, share of the gap that a try may lose,
-# and work without gain, for each pair, after which to give up.
+# Random tries are for small markets: pairs forced at a time, and the share of the gap that may be
+# lost for a while.
 SHAKEN_PAIRS = 20_000
 KICKS = 2
 DROP = 0.3
 SHAKE_CHAIN = 64
-SHAKE_PATIENCE = 2_500
+SHAKE_CHUNK = 50_000  # work between two looks at the clock, about 1 ms
 
 
 def plan_at(market: Market, quotes: Quotes, meter: Meter) -> Plan:
@@ -73,20 +73,29 @@ def _most_idle_first(prices: F64, plan: Plan) -> NDArray[np.int64]:
 
 
 def shake(
-    market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int, patience: float
-) -> Plan:
-    """Return the best plan of random tries, until `patience` work for each pair brought no gain."""
+    market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int, patience: float,
+    drop: float = DROP, jump: int = 0, elsewhere: float = 0.0,
+) -> Plan:  # fmt: skip
+    """Return the best plan of random tries, until `patience` work brought no gain.
+
+    `drop` is the share of the gap that may be lost for a while. With a `jump` of some pairs, forced
+    before the first try, what is found may be worth less than `plan`. `elsewhere` is the value of
+    requests that are left out here and counted in the bound.
+    """
     rows = market.rows
-    patience *= rows.pool.size
     resources = Resources(market.columns, market.tenants, np.concatenate(quotes.prices))
     scratch = kernel.new_scratch(resources, SHAKE_CHAIN)
     state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
-    best, behind, value = plan.choice.copy(), 0.0, repair.worth(rows, plan)
+    if jump:
+        kernel.shake(
+            rows, resources, plan, plan.choice.copy(), -np.inf, jump, np.inf, 1, state, scratch
+        )
+    best, behind, value = plan.choice.copy(), 0.0, repair.worth(rows, plan) + elsewhere
     idle = 0
     while idle < patience and not meter.done(value, quotes.bound):
         risen, behind, work = kernel.shake(
-            rows, resources, plan, best, behind, KICKS, DROP * (quotes.bound - value),
-            min(CHUNK, meter.left), state, scratch,
+            rows, resources, plan, best, behind, KICKS, drop * (quotes.bound - value),
+            min(SHAKE_CHUNK, meter.left), state, scratch,
         )  # fmt: skip
         meter.count(work)
         value += risen

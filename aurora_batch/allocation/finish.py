@@ -1,8 +1,9 @@
-"""The exact finish: a search over the few requests that prices leave open.
+"""The finish: random tries and an exact search over the few requests that prices leave open.
 
 A pair whose net is more than (bound - value) short of its request's best is in no better
-allocation, because what it loses at the prices is at least what the whole would lose. So an exact
-search over the other pairs finds the optimum, and where none are left, it is found already.
+allocation, because what it loses at the prices is at least what the whole would lose. So tries need
+no other pairs, an exact search over them finds the optimum, and where none are left, it is found
+already.
 """
 
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from kernels.repair import Plan
 from kernels.rows import Rows, Supply
 
 F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
 
 # A search is worth its start only where few pairs are open.
 MAX_PAIRS = 6_000
@@ -27,9 +29,16 @@ NODE_WORK = 40
 NODES = 5_000
 # Parts of the gap that a pair may lose, one search each, and of the time left to search it.
 SHARES = (0.15, 0.4, 1.0)
-TIME_SHARE = {0.15: 0.15, 0.4: 0.25, 1.0: 0.5}
+TIME_SHARE = {0.15: 0.05, 0.4: 0.1, 1.0: 0.3}
 SAFETY_S = 0.015  # a search starts slowly and looks at the clock now and then only
 UNLIMITED_NODES = 1 << 30
+# Work without gain, for each pair, after which random tries are given up, or begin again where only
+# a deadline ends them.
+PATIENCE = 2_500
+# How far to go from the best before a round, in pairs, and share of the gap that it may lose: small
+# steps search better, but where values are round, only a large one leads anywhere.
+JUMP = 10
+DROPS = (0.1, 0.4)
 
 
 class Core(NamedTuple):
@@ -38,10 +47,50 @@ class Core(NamedTuple):
     rows: Rows  # requests with an open pair
     supply: Supply  # what the decided requests leave
     request: NDArray[np.int64]  # of each row
-    decided: NDArray[np.int32]  # (n,) pair of each decided request, -1: open or refused
+    decided: I32  # (n,) pair of each decided request, -1: open or refused
+
+    def inside(self, choice: I32, pairs: int) -> I32:
+        """Choice of the open requests, positions in the core's rows, of one in all `pairs`."""
+        position = np.full(pairs + 1, -1, np.int32)  # the last is that of a refusal
+        position[self.rows.pair] = np.arange(self.rows.pair.size, dtype=np.int32)
+        return position[choice[self.request]]
+
+    def whole(self, choice: I32) -> I32:
+        """Choice of all requests, where the open ones have `choice`."""
+        joined = self.decided.copy()
+        served = choice >= 0
+        joined[self.request[served]] = self.rows.pair[choice[served]]
+        return joined
 
 
-def finish(market: Market, quotes: Quotes, plan: Plan, meter: Meter) -> tuple[Plan, bool]:
+def shake(
+    market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int,
+    drop: float = dual.DROP, jump: int = 0,
+) -> Plan:  # fmt: skip
+    """Return the best plan of random tries among the open requests, until they gain no more."""
+    rows, value = market.rows, repair.worth(market.rows, plan)
+    core = _core(market, quotes, quotes.bound - value)
+    if not core.rows.pool.size:
+        return plan
+    part, patience = Market(core.rows, core.supply), PATIENCE * rows.pool.size
+    elsewhere = float(rows.value[core.decided[core.decided >= 0]].sum())
+    start = dual.plan_of(part, core.inside(plan.choice, rows.pool.size), quotes)
+    found = dual.shake(part, quotes, start, meter, seed, patience, drop, jump, elsewhere)
+    other = dual.plan_of(market, core.whole(found.choice), quotes)
+    return other if repair.worth(rows, other) > value else plan
+
+
+def shake_on(market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int) -> Plan:
+    """The same again and again until the deadline, each time from near the best."""
+    turn = 0
+    while not meter.done(repair.worth(market.rows, plan), quotes.bound):
+        drop = DROPS[turn % len(DROPS)]
+        plan = shake(market, quotes, plan, meter, seed + turn, drop, JUMP)
+        turn += 1
+    return plan
+
+
+def search(market: Market, quotes: Quotes, plan: Plan, meter: Meter) -> tuple[Plan, bool]:
     """Return the best plan found, and whether nothing better exists.
 
     Searches among the pairs nearest to a tie first: what that gains leaves fewer for the proof.
@@ -78,10 +127,7 @@ def _search(
             meter.strike()  # what a search finds by then depends on the machine: it ends before
         return plan, False
     meter.count(START_WORK + NODE_WORK * pairs * found.nodes)
-    choice = core.decided.copy()
-    served = found.choice >= 0
-    choice[core.request[served]] = core.rows.pair[found.choice[served]]
-    other = dual.plan_of(market, choice, quotes)
+    other = dual.plan_of(market, core.whole(found.choice), quotes)
     better = repair.worth(market.rows, other) > value
     return other if better else plan, found.proven
 

@@ -4,9 +4,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from aurora_batch.allocation import dual, exact, pricing
+from aurora_batch.allocation import dual, exact, finish, pricing
 from aurora_batch.allocation import validation as expect
-from aurora_batch.allocation.finish import finish
 from aurora_batch.allocation.greedy import greedy_plan
 from aurora_batch.allocation.meter import UNLIMITED, Meter
 from aurora_batch.allocation.pricing import Market, Quotes
@@ -125,14 +124,14 @@ def _auto(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outco
     plan, quotes, _ = _dual(market, warm, meter, seed)
     if market.rows.pool.size > dual.SHAKEN_PAIRS:
         return plan, quotes, None
-    plan = dual.shake(market, quotes, plan, meter, seed, dual.SHAKE_PATIENCE)
+    plan = finish.shake(market, quotes, plan, meter, seed)
     if meter.done(repair.worth(market.rows, plan), quotes.bound):
         return plan, quotes, None
-    plan, proven = finish(market, quotes, plan, meter)
+    plan, proven = finish.search(market, quotes, plan, meter)
     if proven:
         return plan, quotes, "optimal"
-    patience = np.inf if meter.timed else dual.SHAKE_PATIENCE  # time was given to use
-    return dual.shake(market, quotes, plan, meter, seed + 1, patience), quotes, None
+    shake = finish.shake_on if meter.timed else finish.shake  # time was given to use
+    return shake(market, quotes, plan, meter, seed + 1), quotes, None
 
 
 def _greedy(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outcome:
