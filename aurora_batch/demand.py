@@ -112,6 +112,7 @@ class Demand:
                 - _after(self.past[w], gone)
             )
             for w in range(1, len(self.past))
+            if self.past[:w].any()  # before the first requests no view could foretell any
             for gone in CHECKED
         ]
         error = np.mean(errors, axis=0) / self.usual() if errors else np.zeros(len(DOUBT))
