@@ -119,6 +119,7 @@ def weights_of(past: F64) -> F64:
     errors = [
         np.abs(_views(_average(past[:w]), _by(past[w], gone), gone) - _after(past[w], gone))
         for w in range(1, len(past))
+        if past[:w].any()  # before the first requests no view could foretell any
         for gone in CHECKED
     ]
     usual = _average(past).sum()

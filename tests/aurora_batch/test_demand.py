@@ -205,6 +205,15 @@ def test_windows_without_requests_count() -> None:
     assert long.expected(0.0) is None
 
 
+@pytest.mark.parametrize("silent", [1, 2, 3])
+def test_silence_before_the_first_requests_is_no_evidence(silent: int) -> None:
+    """Empty windows before all others tell nothing of the views, and a forecast is a number."""
+    state = add(after(*[0 * EVEN] * silent, EVEN), EVEN, 0, HALF)
+
+    assert weights(state).tolist() == pytest.approx(weights(after(EVEN)).tolist())
+    assert hours(state, 0.5) > 0
+
+
 def test_late_requests_count_at_the_windows_start() -> None:
     """Requests of older windows are decided in this one, and those beyond its end in its last."""
     state = after(EVEN)
@@ -222,7 +231,8 @@ def test_no_requests_change_nothing() -> None:
 
 
 amounts = st.lists(
-    st.lists(st.sampled_from([0.0, 1e-9, 0.5, 1.0, 7.0, 1e9]), min_size=BINS, max_size=BINS),
+    st.just([0.0] * BINS)
+    | st.lists(st.sampled_from([0.0, 1e-9, 0.5, 1.0, 7.0, 1e9]), min_size=BINS, max_size=BINS),
     min_size=1, max_size=6,
 )  # fmt: skip
 
