@@ -73,8 +73,10 @@ def test_more_of_the_log_than_the_sample_holds_does_no_harm() -> None:
     state = snapshots.restore(saved, log().settings, sample=sample)
 
     assert sample.num_rows > SAMPLE
-    assert state.outlook.sample.table().select(SAMPLED).equals(
-        sample.select(SAMPLED).slice(sample.num_rows - SAMPLE).combine_chunks()
+    assert (
+        state.outlook.sample.table()
+        .select(SAMPLED)
+        .equals(sample.select(SAMPLED).slice(sample.num_rows - SAMPLE).combine_chunks())
     )
 
 
