@@ -6,14 +6,16 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from benchmarks import drawing
 from pipelines.charts import COLORS
 from pipelines.contestants import BATCH_ONLY, GLOBAL, GREEDY
 
 MARKERS = {GREEDY: "D", BATCH_ONLY: "^", GLOBAL: "o"}
+DASHES = {BATCH_ONLY: (0, (3, 1.5))}  # it often covers greedy, which can be seen between them
 WIDE, HIGH = 2.5, 2.5  # inches of a panel
+MOST_TICKS = 5  # loads that are all named
 LEAST_WIDE = 5.0  # inches, for the legend
 
 Row = Mapping[str, Any]
@@ -36,9 +38,13 @@ def draw(rows: Sequence[Row], names: Sequence[str], weigh_by: str, path: Path) -
             title = family if len(pools) == 1 else f"{family}, {count} pools"
             _panel(panels[down, across], title, own, names)
     first = panels[0, 0]
-    first.set_xticks(loads)
+    first.xaxis.set_major_locator(
+        FixedLocator(loads) if len(loads) <= MOST_TICKS else MaxNLocator(MOST_TICKS)
+    )
     first.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    first.yaxis.set_major_locator(MaxNLocator(6))
+    first.margins(x=0.08)
+    first.set_ylim(top=1.01)
+    first.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     first.yaxis.set_major_formatter(drawing.PERCENT)
     canvas.supxlabel("load: GPU-hours asked for / capacity", color=drawing.INK, fontsize=9)
     weighed = "GPU-hours" if weigh_by == "gpu_hours" else "requests"
@@ -57,4 +63,5 @@ def _panel(axes: Axes, title: str, rows: Sequence[Row], names: Sequence[str]) ->
         axes.plot(
             [row["load"] for row in by_load], [row[name] for row in by_load],
             color=COLORS[name], marker=MARKERS[name], ms=4.5, lw=1.5, label=name,
+            ls=DASHES.get(name, "-"), clip_on=False,
         )  # fmt: skip

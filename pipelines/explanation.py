@@ -226,7 +226,7 @@ def _ties(
 
 def _charged(problem: SparseProblem, row: I64, prices: Prices) -> F64:
     """What each pair pays at these prices; `row` (pairs,) is its request."""
-    charged = prices.pool[problem.pool[problem.indices]] * problem.demand[row]
+    charged: F64 = prices.pool[problem.pool[problem.indices]] * problem.demand[row]
     if problem.tenant is not None and problem.cost is not None:
         owner = problem.tenant[row]
         charged += np.where(owner >= 0, prices.budget[owner], 0.0) * problem.cost
