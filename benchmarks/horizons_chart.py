@@ -35,8 +35,7 @@ def draw(rows: Sequence[Row], names: Sequence[str], weigh_by: str, path: Path) -
     for down, count in enumerate(pools):
         for across, family in enumerate(families):
             own = [row for row in rows if (row["pools"], row["family"]) == (count, family)]
-            title = family if len(pools) == 1 else f"{family}, {count} pools"
-            _panel(panels[down, across], title, own, names)
+            _panel(panels[down, across], f"{family}, {count} pools", own, names)
     first = panels[0, 0]
     first.xaxis.set_major_locator(
         FixedLocator(loads) if len(loads) <= MOST_TICKS else MaxNLocator(MOST_TICKS)
