@@ -110,7 +110,11 @@ class SolverSettings(Section, frozen=True, kw_only=True):
 
 
 class Lookahead(Section, frozen=True, kw_only=True):
-    """Reserve prices from recent demand (accepted now, applied by a later part)."""
+    """Reserve prices, which keep capacity and budgets for what a window will still bring.
+
+    `outlook` finds them from the latest `sample` requests, anew after `resolve_every` of event time
+    (sooner in a burst, later while few requests come). They apply to `global` alone.
+    """
 
     enabled: bool = True
     resolve_every: Seconds = Seconds(1.0)

@@ -18,15 +18,20 @@ def log_log(axes: Axes, title: str, x_label: str) -> None:
     """Give axes two logarithmic scales, a faint grid and labels."""
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_title(title, color=INK, fontsize=10, loc="left")
+    plain(axes, title)
     axes.set_xlabel(x_label, color=INK, fontsize=9)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+
+
+def plain(axes: Axes, title: str) -> None:
+    """Give axes a title, a faint grid and no ticks."""
+    axes.set_title(title, color=INK, fontsize=10, loc="left")
     axes.grid(color=FAINT, lw=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(which="both", colors=INK, labelsize=9, length=0)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_formatter(NullFormatter())
 
 
 def save(canvas: Figure, path: Path) -> None:

@@ -6,14 +6,17 @@ Seeded request logs of a few windows of about 10,000 requests, decided as they c
 time. Each family is a way in which a window's second half may not be what the first one promised.
 Printed is the share of the whole window's bound (`aurora_batch.hindsight`) that each contestant
 reaches: `greedy`, `batch_only` (each batch to its own optimum) and `global` (as configured, with
-look-ahead). Settings, such as those of the look-ahead, are changed with `--set`.
+look-ahead). Settings, such as those of the look-ahead, are changed with `--set`; `--chart` draws
+the shares over the loads.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +24,13 @@ import pyarrow as pa
 from msgspec.structs import replace
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from aurora_batch import router, workload
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.hindsight import Hindsight, Judged
 from aurora_batch.settings import BatchSettings, ProviderSettings, Settings
+from benchmarks.families import FAMILIES, TENTHS, Family
 from pipelines import cli_options
 from pipelines.batches import Batches
 from pipelines.contestants import BATCH_ONLY, BOTH, GLOBAL, GREEDY, contestants
@@ -39,67 +44,7 @@ WINDOW_US = 60_000_000
 PER_WINDOW = 10_000
 SETTINGS = Settings()
 NAMES = (GREEDY, BATCH_ONLY, GLOBAL)
-TENTHS = 10  # a window's demand is drawn by tenths
-
-
-@dataclass(frozen=True)
-class Family:
-    """A shape of demand.
-
-    `shape(window, windows, rng)` gives the requests in each tenth of a window, as a multiple of an
-    even tenth, (10,).
-    """
-
-    shape: Callable[[int, int, np.random.Generator], F64]
-    bigger: float = 1.0  # job size in a window's second half, as a multiple of the first's
-    load: float | None = None  # fixed, whatever loads are asked for
-    batch: int = 100
-    windows: int = 6
-    judged: int = 2  # the first window that counts; negative: from the end
-
-
-def _even(window: int, windows: int, rng: np.random.Generator) -> F64:
-    return np.ones(TENTHS)
-
-
-def _late(window: int, windows: int, rng: np.random.Generator) -> F64:
-    return np.repeat([2 / 3, 4 / 3], TENTHS // 2)
-
-
-def _early(window: int, windows: int, rng: np.random.Generator) -> F64:
-    return np.repeat([4 / 3, 2 / 3], TENTHS // 2)
-
-
-def _up(window: int, windows: int, rng: np.random.Generator) -> F64:
-    return np.full(TENTHS, 1.4 if window >= 2 and window % 2 == 0 else 1.0)
-
-
-def _down(window: int, windows: int, rng: np.random.Generator) -> F64:
-    return np.full(TENTHS, 0.6 if window >= 2 and window % 2 == 0 else 1.0)
-
-
-def _burst(window: int, windows: int, rng: np.random.Generator) -> F64:
-    rate = np.ones(TENTHS)
-    rate[rng.integers(TENTHS)] = 10.0
-    return np.asarray(rate / rate.mean())
-
-
-def _stops(window: int, windows: int, rng: np.random.Generator) -> F64:
-    return np.where(np.arange(TENTHS) < 6, 1.0, 0.0 if window == windows - 1 else 1.0)
-
-
-FAMILIES: Mapping[str, Family] = {
-    "steady": Family(_even),
-    "late": Family(_late),  # two thirds of the demand in the second half
-    "early": Family(_early),
-    "up": Family(_up),  # every other window 40 % above the one before
-    "down": Family(_down),
-    "bigger": Family(_even, bigger=1.5),  # from half time on
-    "burst": Family(_burst),  # ten times the rate in a tenth of the window
-    "stops": Family(_stops, judged=-1),  # after 60 % of the last window, for the first time
-    "plenty": Family(_even, load=0.5),
-    "single": Family(_even, batch=1, windows=3),
-}
+DRAWN = ("steady", "late", "down", "burst", "stops")  # where a chart is asked for
 
 
 @dataclass(frozen=True)
@@ -219,51 +164,104 @@ def shares(h: Horizon, names: Sequence[str] = NAMES) -> F64:
     return np.asarray(np.mean([np.array(w.values) / w.bound for w in windows], axis=0))
 
 
-def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield the shares of each family, load and number of pools, mean over the seeds."""
+def rows(args: argparse.Namespace, done: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    """Yield the shares of each family, load and number of pools, mean over the seeds.
+
+    `done` is called after each log.
+    """
     settings = cli_options.load(args).settings
     objective = replace(settings.router.objective, weigh_by=args.weigh_by)
     settings = replace(settings, router=replace(settings.router, objective=objective))
-    for pools in args.pools:
-        for name in args.families:
-            fixed = FAMILIES[name].load
-            for load in args.loads if fixed is None else [fixed]:
-                got = [
-                    shares(horizon(name, load, pools, seed, settings=settings), args.contestants)
-                    for seed in range(args.seeds)
-                ]
-                mean = np.mean(got, axis=0).tolist()
-                mean = dict(zip(args.contestants, mean, strict=True))
-                yield {"pools": pools, "family": name, "load": load, **mean}
+    for pools, name, load in cases(args):
+        got = []
+        for seed in range(args.seeds):
+            h = horizon(name, load, pools, seed, settings=settings, per_window=args.per_window)
+            got.append(shares(h, args.contestants))
+            done()
+        mean = dict(zip(args.contestants, np.mean(got, axis=0).tolist(), strict=True))
+        yield {"pools": pools, "family": name, "load": load, **mean}
 
 
-def main() -> None:
-    """Print a table as it grows, or one JSON object."""
+def cases(args: argparse.Namespace) -> list[tuple[int, str, float]]:
+    """Return pools, family and load of each row."""
+    fixed = {name: FAMILIES[name].load for name in args.families}
+    return [
+        (pools, name, load)
+        for pools in args.pools
+        for name, own in fixed.items()
+        for load in (args.loads if own is None else [own])
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a table as it grows, or one JSON object; draw them where that is asked for."""
+    args = _arguments(argv)
+    out = Console(highlight=False, soft_wrap=True)
+    if not args.json:
+        out.print(f"share of the hindsight bound, {args.seeds} seeds, by {args.weigh_by}")
+        head = "".join(f"{name:>12}" for name in args.contestants)
+        out.print(f"{'pools':>5} {'family':<8}{'load':>5}{head}")
+    found = []
+    with _progress(len(cases(args)) * args.seeds, args.quiet) as done:
+        for row in rows(args, done):
+            found.append(row)
+            if not args.json:
+                cells = "".join(f"{row[name]:>12.2%}" for name in args.contestants)
+                out.print(f"{row['pools']:>5} {row['family']:<8}{row['load']:>5}{cells}")
+    if args.json:
+        said = {"seeds": args.seeds, "weigh_by": args.weigh_by}
+        sys.stdout.write(json.dumps(said | {"rows": found}) + "\n")
+    if args.chart is not None:
+        from benchmarks import horizons_chart  # needs matplotlib, which the rest does not
+
+        horizons_chart.draw(found, args.contestants, args.weigh_by, args.chart)
+        if not args.quiet:
+            Console(stderr=True, highlight=False).print(f"written: {args.chart}")
+    return 0
+
+
+@contextmanager
+def _progress(logs: int, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Show a bar on a terminal; a table that goes elsewhere passes it by."""
+    bar = Progress(
+        TextColumn("deciding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty(),
+        disable=quiet or not sys.stderr.isatty(),
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("", total=logs)
+        yield lambda: bar.advance(task)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--families", type=_several(str), default=list(FAMILIES), metavar="A,B")
+        prog="python -m benchmarks.horizons", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument(
+        "--families", type=_several(str), metavar="A,B",
+        help=f"default: all of {', '.join(FAMILIES)}; with --chart {', '.join(DRAWN)}",
+    )  # fmt: skip
     parser.add_argument("--loads", type=_several(float), default=[0.8, 1.2, 2.0], metavar="A,B")
     parser.add_argument("--pools", type=_several(int), default=[64, 7], metavar="A,B")
     parser.add_argument("--contestants", type=_several(str), default=list(NAMES), metavar="A,B")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="how many")
+    parser.add_argument(
+        "--per-window", type=int, default=PER_WINDOW, metavar="N",
+        help=f"requests in a window of even demand (default: {PER_WINDOW:,})",
+    )  # fmt: skip
     parser.add_argument("--weigh-by", choices=["request", "gpu_hours"], default="request")
+    parser.add_argument("--chart", type=Path, metavar="PNG", help="draw shares over loads as well")
     cli_options.common(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    args.families = args.families or list(DRAWN if args.chart else FAMILIES)
     for said, known in ((args.families, FAMILIES), (args.contestants, NAMES)):
         if unknown := set(said) - set(known):
             parser.error(f"expected some of {', '.join(known)}, got {', '.join(sorted(unknown))}")
-    screen = Console(highlight=False, soft_wrap=True)
-    if args.json:
-        said = {"seeds": args.seeds, "weigh_by": args.weigh_by}
-        sys.stdout.write(json.dumps(said | {"rows": list(rows(args))}) + "\n")
-        return
-    screen.print(f"share of the hindsight bound, {args.seeds} seeds, by {args.weigh_by}")
-    head = "".join(f"{name:>12}" for name in args.contestants)
-    screen.print(f"{'pools':>5} {'family':<8}{'load':>5}{head}")
-    for row in rows(args):
-        cells = "".join(f"{row[name]:>12.2%}" for name in args.contestants)
-        screen.print(f"{row['pools']:>5} {row['family']:<8}{row['load']:>5}{cells}")
+    for option, number in (("--seeds", args.seeds), ("--per-window", args.per_window)):
+        if number < 1:
+            parser.error(f"{option} {number}: expected a number >= 1")
+    return args
 
 
 def _several(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
@@ -271,4 +269,4 @@ def _several(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,7 +10,8 @@ from aurora_batch import router
 from aurora_batch.hindsight import Hindsight, Judged
 from aurora_batch.model import Policy
 from aurora_batch.settings import Settings
-from benchmarks.horizons import FAMILIES, NAMES, TENTHS, WINDOW_US, Horizon, horizon, judge
+from benchmarks.families import FAMILIES, TENTHS
+from benchmarks.horizons import NAMES, WINDOW_US, Horizon, horizon, judge
 
 
 @pytest.mark.parametrize("family", ["steady", "late", "burst"])

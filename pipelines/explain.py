@@ -17,7 +17,7 @@ from aurora_batch import router
 from aurora_batch.adapters.files import read_requests
 from aurora_batch.errors import UsageError
 from aurora_batch.fleet import Fleet, fleet_from_settings
-from aurora_batch.hindsight import with_work
+from aurora_batch.hindsight import with_work, without_lookahead
 from aurora_batch.ledger import NO_WINDOW, Ledger
 from aurora_batch.model import Policy
 from aurora_batch.scoring import Tenants
@@ -85,7 +85,11 @@ class Found:
 def _find(
     batch_id: str, log: Path, fleet: Fleet, settings: Settings, policy: Policy, as_live: bool
 ) -> Found:
-    """Decide the log up to that batch; raises `UsageError` where no batch has that id."""
+    """Decide the log up to that batch; raises `UsageError` where no batch has that id.
+
+    As `aurora replay` does: a window that is solved at once has nothing to look ahead to.
+    """
+    settings = settings if as_live else without_lookahead(settings)
     state = router.initial_state(fleet, settings)
     first, last, count = "", "", 0
     for batch in _batches(log, Batches(settings, as_live=as_live)):
@@ -127,7 +131,11 @@ def to_dict(said: Explanation) -> dict[str, Any]:
         "gap": batch.gap,
         "status": batch.status,
         "work": batch.work,
-        "certificate": {"holds": True, **said.certificate._asdict()},
+        "certificate": {
+            "holds": True,
+            **said.certificate._asdict(),
+            "net_of_reserve_prices": batch.reserve is not None,
+        },
         "pools": [asdict(pool) for pool in said.pools],
         "budgets": [asdict(budget) for budget in said.budgets],
         "ties": [asdict(tie) for tie in said.ties],
@@ -191,18 +199,26 @@ def _certificate(said: Explanation) -> str:
     )
     if said.batch.policy is Policy.GREEDY:
         return f"{holds};\nit and the prices are of a solve beside the sequential decisions"
+    if said.batch.reserve is not None:
+        paid = said.batch.value - said.certificate.value
+        return (
+            f"{holds};\nits values are net of the reserve prices, {paid:,.4f} for what was served"
+        )
     return holds
 
 
 def _resources(title: str, unit: str, resources: list[Resource]) -> Table:
     """Return the table of pools or budgets; shadow prices of the dearest are measured as well."""
-    screen = _screen(title, "", "before>", "after>", f"one more {unit}>", "measured>")
+    screen = _screen(
+        title, "", "before>", "after>", f"one more {unit}>", "reserve price>", "measured>"
+    )
     for r in resources:
         screen.add_row(
             r.name,
             f"{r.before:,.3f}",
             f"{r.after:,.3f}",
             f"{r.shadow_price:.4f}",
+            f"{r.reserve_price:.4f}",
             "" if r.measured is None else f"{r.measured.bound:.4f}",
         )
     return screen

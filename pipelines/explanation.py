@@ -3,7 +3,7 @@
 Everything is derived from the step itself: its problem, its prices and its decisions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +11,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from aurora_batch.allocation import Allocation, Certificate, SparseProblem, check, solve
+from aurora_batch.allocation import Allocation, Certificate, Prices, SparseProblem, check, solve
 from aurora_batch.fleet import Fleet
 from aurora_batch.ledger import Ledger
 from aurora_batch.model import Policy
 from aurora_batch.router import BatchRecord, Step
 
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 
 MEASURED = 3  # pools, and budgets, that are solved again with one unit more
 MEASURED_PAIRS = 1_000_000  # of a batch larger than that nothing is solved again
@@ -28,7 +29,8 @@ REFUSED = "refused"
 class OneMore:
     """What one more unit brought when the batch was solved again, without it and with it.
 
-    The bounds differ by what prices say; the values too where both solves were optimal, else by
+    Both include the unit's reserve price, which it is worth whether it is used now or kept. The
+    bounds differ by what prices say; the values too where both solves were optimal, else by
     what rounding to whole requests does as well.
     """
 
@@ -44,7 +46,8 @@ class Resource:
     name: str
     before: float
     after: float
-    shadow_price: float
+    shadow_price: float  # reserve price included
+    reserve_price: float  # what it is kept at for the rest of the window
     measured: OneMore | None
 
 
@@ -56,7 +59,7 @@ class Tie:
     chosen: str
     next_best: str
     difference: float  # of the reduced values; below 0 where rounding took the lesser one
-    share: float  # of the request's value
+    share: float  # of the request's value, before reserve prices
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,19 @@ def explain(step: Step, before: Ledger, fleet: Fleet, top: int) -> Explanation:
     certificate = check(problem, found)
     after = step.state.ledger
     again = _Again(problem, found)
+    kept = step.batch.reserve
+    if kept is None:
+        kept = Prices(np.zeros(before.pool_left.size), np.zeros(before.budget_left.size))
     return Explanation(
         step.batch,
         certificate,
         _resources(
-            before.pool_ids, before.pool_left, after.pool_left, found.pool_prices, again.pool
+            before.pool_ids, before.pool_left, after.pool_left,
+            step.batch.pool_prices, kept.pool, again.pool,
         ),
         _resources(
             before.budget_ids, before.budget_left, after.budget_left,
-            _prices_of_all(found.budget_prices, before.budget_left), again.budget,
+            _of_all(step.batch.budget_prices, kept.budget), kept.budget, again.budget,
         ),
         _ties(step, problem, found, fleet, top) if step.batch.policy is Policy.GLOBAL else [],
         _refusals(step, top),
@@ -148,33 +155,51 @@ class _Again:
         return OneMore(more.bound - base.bound, more.value - base.value, proven)
 
 
-def _prices_of_all(prices: F64, budgets: F64) -> F64:
+def _of_all(prices: F64, like: F64) -> F64:
     """Prices of budgets, 0 where no request of the batch had one."""
-    return prices if prices.size else np.zeros(budgets.size)
+    return prices if prices.size else np.zeros(like.size)
 
 
 def _resources(
-    names: Sequence[str], before: F64, after: F64, prices: F64, measure: Any
+    names: Sequence[str],
+    before: F64,
+    after: F64,
+    prices: F64,
+    kept: F64,
+    measure: Callable[[int], OneMore | None],
 ) -> list[Resource]:
-    dearest = np.argsort(-prices, kind="stable")[:MEASURED].tolist()
+    """Pools or budgets at the whole `prices`, of which `kept` are the reserve prices.
+
+    Measured are the dearest of those that the batch itself was short of; elsewhere one more unit
+    changes nothing now.
+    """
+    short = np.flatnonzero(prices > kept)
+    dearest = short[np.argsort(-prices[short], kind="stable")][:MEASURED].tolist()
     return [
         Resource(
-            name, float(before[at]), float(after[at]), float(prices[at]),
-            measure(at) if prices[at] > 0 and at in dearest else None,
+            name, float(before[at]), float(after[at]), float(prices[at]), float(kept[at]),
+            _whole(measure(at), float(kept[at])) if at in dearest else None,
         )
         for at, name in enumerate(names)
     ]  # fmt: skip
 
 
+def _whole(net: OneMore | None, reserve: float) -> OneMore | None:
+    """Return what one more unit brought with the reserve price that the problem leaves out."""
+    return net and replace(net, bound=net.bound + reserve, value=net.value + reserve)
+
+
 def _ties(
     step: Step, problem: SparseProblem, found: Allocation, fleet: Fleet, top: int
 ) -> list[Tie]:
-    """Return the requests whose choice led the next best, or a refusal, by the least share."""
+    """Return the requests whose choice led the next best, or a refusal, by the least share.
+
+    The problem's values are net of reserve prices, so reducing them takes only those it found.
+    """
     row = np.repeat(np.arange(problem.requests), np.diff(problem.indptr))
-    net = problem.data - found.pool_prices[problem.pool[problem.indices]] * problem.demand[row]
-    if problem.tenant is not None and problem.cost is not None:
-        owner = problem.tenant[row]
-        net -= np.where(owner >= 0, found.budget_prices[owner], 0.0) * problem.cost
+    net = problem.data - _charged(problem, row, found.prices)
+    kept = step.batch.reserve
+    value = problem.data if kept is None else problem.data + _charged(problem, row, kept)
     chosen = problem.indices == found.assignment[row]
     other = np.where(chosen, -np.inf, net)
     own = np.full(problem.requests, -1)
@@ -184,7 +209,7 @@ def _ties(
     served = own[asked] >= 0
     pair = np.where(served, own[asked], best)
     lead = np.where(served, net[pair] - np.maximum(other[best], 0.0), -other[best])
-    share = lead / problem.data[pair]
+    share = lead / value[pair]
     names = _offer_names(fleet)
     ids = step.decisions["request_id"].to_pylist()
     return [
@@ -197,6 +222,15 @@ def _ties(
         )
         for x in np.argsort(np.abs(share), kind="stable")[:top]
     ]
+
+
+def _charged(problem: SparseProblem, row: I64, prices: Prices) -> F64:
+    """What each pair pays at these prices; `row` (pairs,) is its request."""
+    charged: F64 = prices.pool[problem.pool[problem.indices]] * problem.demand[row]
+    if problem.tenant is not None and problem.cost is not None:
+        owner = problem.tenant[row]
+        charged += np.where(owner >= 0, prices.budget[owner], 0.0) * problem.cost
+    return charged
 
 
 def _offer_names(fleet: Fleet) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import cost, gap_over_time, gap_sets, table
+from benchmarks import cost, gap_over_time, gap_sets, horizons, table
 from benchmarks.runs import Run
 
 PNG = b"\x89PNG"
@@ -77,3 +77,52 @@ def test_a_power_law_is_fitted() -> None:
     x = np.array([1.0, 10.0, 100.0])
 
     assert cost.fitted(x, 3.0 * x**1.5)[0] == pytest.approx(1.5)
+
+
+SMALL = ["--pools", "3", "--loads", "0.8,2", "--per-window", "60"]
+
+
+def test_value_over_load_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A picture beside the table, of the chart's own families; where it is goes to stderr."""
+    out = tmp_path / "new" / "horizons.png"
+
+    assert horizons.main([*SMALL, "--chart", str(out), "--json"]) == 0
+
+    captured = capsys.readouterr()
+    rows = json.loads(captured.out)["rows"]
+    assert [(row["family"], row["load"]) for row in rows] == [
+        (family, load) for family in horizons.DRAWN for load in (0.8, 2.0)
+    ]
+    assert captured.err.replace("\n", "") == f"written: {out}"
+    assert out.read_bytes().startswith(PNG)
+
+
+def test_one_contestant_at_a_fixed_load_is_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row, a panel, a point; silent where that is asked for."""
+    out = tmp_path / "one.png"
+    chosen = ["--families", "plenty", "--contestants", "global", "--quiet"]
+
+    assert horizons.main([*SMALL, *chosen, "--chart", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-1].split()[:3] == ["3", "plenty", "0.5"]
+    assert captured.err == ""
+    assert out.read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--per-window", "0"], "--per-window 0: expected a number >= 1"),
+        (["--families", "often"], "expected some of steady, late"),
+    ],
+)
+def test_what_horizons_cannot_decide_is_said(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is decided."""
+    with pytest.raises(SystemExit):
+        horizons.main(options)
+
+    assert said in capsys.readouterr().err

@@ -28,6 +28,15 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log.parquet"
 
 
+@pytest.fixture
+def windows(tmp_path: Path) -> Path:
+    """A scarce log of four windows."""
+    requests = workload.stress(default_fleet(), 800, seed=5, per_window=200)
+    with RequestWriter(tmp_path / "windows.parquet") as out:
+        out.write(requests)
+    return tmp_path / "windows.parquet"
+
+
 def aurora(*args: str | Path) -> int:
     """Run a command in this process."""
     return main([*map(str, args)])
@@ -97,6 +106,42 @@ def test_a_batch_is_explained_the_same_every_time(
         said.append(capsys.readouterr().out)
 
     assert said[0] == said[1]
+
+
+def test_as_live_a_batch_is_explained_at_reserve_prices(
+    windows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The column, and a line that says what the certificate's values are net of."""
+    options = ["--as-live", "--set", "router.batch.max_requests=60"]
+    assert aurora("explain", "20260101T000200Z-1", windows, *options, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert aurora("explain", "20260101T000200Z-1", windows, *options) == 0
+    screen = capsys.readouterr().out
+
+    assert said["certificate"]["net_of_reserve_prices"]
+    assert any(pool["reserve_price"] > 0 for pool in said["pools"])
+    assert said["certificate"]["value"] < said["value"]
+    assert "reserve price" in screen
+    assert "its values are net of the reserve prices, " in screen
+
+
+def test_a_window_solved_at_once_has_no_reserve_prices(
+    windows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Value, bound and certificate are those of its own optimum, as `aurora replay` has them."""
+    assert aurora("explain", "20260101T000200Z-1", windows, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    out = windows.parent / "d.parquet"
+    assert aurora("replay", windows, "--out", out, "--policy", "global", "--json") == 0
+    served = pl.read_parquet(out).filter(
+        (pl.col("batch_id") == said["batch_id"]) & (pl.col("reason") == "ok")
+    )
+
+    assert not said["certificate"]["net_of_reserve_prices"]
+    assert {r["reserve_price"] for r in [*said["pools"], *said["budgets"]]} == {0.0}
+    assert said["served"] == served.height
+    assert said["certificate"]["value"] == pytest.approx(said["value"])
+    assert said["certificate"]["bound"] == pytest.approx(said["bound"])
 
 
 @pytest.mark.parametrize(

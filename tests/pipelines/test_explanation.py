@@ -9,9 +9,13 @@ from aurora_batch import router
 from aurora_batch.errors import CertificateError
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.model import Policy
+from aurora_batch.router import Step
+from aurora_batch.scoring import Tenants
 from aurora_batch.settings import ProviderSettings, Settings, TenantSettings
 from benchmarks.markets import market
+from pipelines.explain import to_dict
 from pipelines.explanation import Explanation, OneMore, explain
+from tests.aurora_batch.windows import log
 from tests.requests import table
 
 Row = dict[str, object]
@@ -151,6 +155,95 @@ def test_ties_hold_against_a_plain_loop() -> None:
             best = max(net, key=lambda j: net[j])
             shares.append(-net[best] / value[best])
     assert [t.share for t in said.ties] == pytest.approx(sorted(shares, key=abs))
+
+
+@pytest.fixture(scope="module")
+def at_reserve_prices() -> list[tuple[Step, Explanation]]:
+    """Two windows as they come, twice the capacity asked for: the batches with reserve prices."""
+    scarce = log(2.0)
+    tenants = Tenants.from_settings(scarce.settings)
+    state, found = scarce.start(), []
+    for batch in scarce.batches:
+        for step in router.decide(batch, scarce.fleet, state, scarce.settings):
+            before = state.ledger.enter(step.batch.window_us, scarce.fleet, tenants)
+            if step.batch.reserve is not None:
+                found.append((step, explain(step, before, scarce.fleet, 1_000)))
+            state = step.state
+    assert len(found) > 20
+    return found
+
+
+def test_at_reserve_prices_the_figures_are_those_of_the_record(
+    at_reserve_prices: list[tuple[Step, Explanation]],
+) -> None:
+    """Value, bound, gap and prices; the certificate is less by what was paid to the reserve."""
+    for step, explained_ in at_reserve_prices:
+        said, record = to_dict(explained_), step.batch
+        assert record.reserve is not None
+        paid = sum(p["reserve_price"] * (p["before"] - p["after"])
+                   for p in [*said["pools"], *said["budgets"]])  # fmt: skip
+        net = said["certificate"]
+
+        assert net["net_of_reserve_prices"]
+        assert (said["value"], said["bound"], said["gap"]) == (
+            record.value, record.bound, record.gap,
+        )  # fmt: skip
+        assert said["gap"] == pytest.approx((said["bound"] - said["value"]) / said["bound"])
+        assert net["value"] == pytest.approx(said["value"] - paid)
+        assert net["bound"] - net["value"] == pytest.approx(said["bound"] - said["value"])
+        assert [p["shadow_price"] for p in said["pools"]] == record.pool_prices.tolist()
+        assert [p["reserve_price"] for p in said["pools"]] == record.reserve.pool.tolist()
+        assert all(p["shadow_price"] >= p["reserve_price"] for p in said["pools"])
+
+
+def test_measured_includes_the_reserve_price(
+    at_reserve_prices: list[tuple[Step, Explanation]],
+) -> None:
+    """A pool that the batch itself is short of is measured at its whole price, others not at all.
+
+    One more GPU-hour brings no less than what it is kept for and, but for the gap, no more than its
+    price says.
+    """
+    measured = 0
+    for step, said in at_reserve_prices:
+        gap = step.batch.bound - step.batch.value + 1e-9
+        for pool in said.pools:
+            if pool.measured is None:
+                continue
+            measured += 1
+            assert pool.shadow_price > pool.reserve_price > 0
+            assert pool.reserve_price - gap <= pool.measured.bound <= pool.shadow_price + gap
+            assert pool.measured.optimal
+            assert pool.measured.value >= pool.reserve_price - 1e-9
+    assert measured
+
+
+def test_at_reserve_prices_ties_are_between_whole_reduced_values(
+    at_reserve_prices: list[tuple[Step, Explanation]],
+) -> None:
+    """A choice's lead is that of its value less the record's whole prices, as a share of it."""
+    for step, said in at_reserve_prices:
+        problem, record = step.problem(), step.batch
+        assert record.reserve is not None
+        expected = {}
+        for i, name in enumerate(step.decisions["request_id"].to_pylist()):
+            pairs = range(problem.indptr[i], problem.indptr[i + 1])
+            pool = {e: problem.pool[problem.indices[e]] for e in pairs}
+            hours = float(problem.demand[i])
+            value = {e: problem.data[e] + record.reserve.pool[pool[e]] * hours for e in pairs}
+            net = {e: value[e] - record.pool_prices[pool[e]] * hours for e in pairs}
+            assert step.allocation is not None
+            own = [e for e in pairs if problem.indices[e] == step.allocation.assignment[i]]
+            rest = [net[e] for e in pairs if e not in own]
+            if own:
+                lead = net[own[0]] - max([0.0, *rest])
+                expected[name] = (lead, lead / value[own[0]])
+            elif rest:
+                best = max(pairs, key=lambda e: net[e])
+                expected[name] = (-net[best], -net[best] / value[best])
+        assert {t.request_id: (t.difference, t.share) for t in said.ties} == {
+            name: pytest.approx(both, abs=1e-9) for name, both in expected.items()
+        }
 
 
 def test_a_claim_that_does_not_hold_is_not_explained() -> None:
