@@ -8,7 +8,7 @@ judging takes longer than windows do, the windows that come meanwhile are passed
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -39,9 +39,10 @@ class Seen:
     requests: pa.Table  # n rows: what a score depends on
     decisions: pa.Table  # n rows: window and offer
     demand: Demand  # after it
+    missed: frozenset[int]  # windows of which batches before it may be missing
 
     @classmethod
-    def of(cls, decided: Decided, fleet: Fleet) -> "Seen":
+    def of(cls, decided: Decided, fleet: Fleet, missed: frozenset[int]) -> "Seen":
         """Leave out the rest, so that it is free when the next batch comes."""
         return cls(
             fleet,
@@ -49,6 +50,7 @@ class Seen:
             decided.decoded.requests.select(SAMPLED),
             decided.decisions.select(CHOSEN),
             decided.state.outlook.demand,
+            missed,
         )
 
 
@@ -75,12 +77,14 @@ class Judge:
         self._settings, self._metrics = settings, metrics
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
         self._waiting: deque[tuple[Future[None], int]] = deque()  # and the requests of each
-        self._partial_us = NO_WINDOW  # of windows until this one some batches may be missing
+        self._missed: set[int] = set()  # since what waits last
+        self._last_us = NO_WINDOW  # the window of what waits last
         self._window: Window | None = None  # from here on only the thread's
+        self._partial_us = NO_WINDOW  # the last window of which a part may be missing
 
     def begin(self, window_us: int) -> None:
         """Note that a session takes over in that window: it is not seen whole."""
-        self._partial_us = max(self._partial_us, window_us)
+        self._missed |= {self._last_us, window_us}
 
     def add(self, decided: Decided, fleet: Fleet) -> None:
         """Take a committed micro-batch and the fleet that it was decided with; returns at once."""
@@ -89,11 +93,12 @@ class Judge:
         count = decided.decisions.num_rows
         waiting = sum(requests for _, requests in self._waiting)
         if waiting and waiting + count > self._settings.replay.chunk_requests:
-            self.begin(decided.state.ledger.window_us)
+            self._missed.update(batch.window_us for batch in decided.batches)
         elif count:
-            self._waiting.append(
-                (self._thread.submit(self._guarded, Seen.of(decided, fleet)), count)
-            )
+            seen = Seen.of(decided, fleet, frozenset(self._missed))
+            self._missed.clear()
+            self._last_us = seen.batches[-1].window_us
+            self._waiting.append((self._thread.submit(self._guarded, seen), count))
 
     def close(self) -> None:
         """Forget what waits; a solve that is under way ends by itself."""
@@ -104,10 +109,16 @@ class Judge:
             self._take(seen)
         except Exception:  # whatever it is, the stream goes on
             log.exception("a window is not judged")
+            self._pass_over({batch.window_us for batch in seen.batches})
+
+    def _pass_over(self, windows: Set[int]) -> None:
+        self._partial_us = max(self._partial_us, *windows)
+        if self._window is not None and self._window.window_us in windows:
             self._window = None
-            self.begin(seen.batches[-1].window_us)
 
     def _take(self, seen: Seen) -> None:
+        if seen.missed:
+            self._pass_over(seen.missed)
         for batch in seen.batches:
             if self._window is None or batch.window_us > self._window.window_us:
                 self._finish()
@@ -135,7 +146,7 @@ class Judge:
 
     def _finish(self) -> None:
         window, self._window = self._window, None
-        if window is None or window.window_us <= self._partial_us:
+        if window is None:
             return
         if window.expected > 0:
             self._metrics.foretold(window.expected, window.asked)
