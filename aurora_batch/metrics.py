@@ -16,8 +16,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from aurora_batch.allocation import Prices
+from aurora_batch.demand import Forecast
 from aurora_batch.fleet import Fleet
 from aurora_batch.model import Reason
+from aurora_batch.outlook import Outlook
 from aurora_batch.progress import Account
 from aurora_batch.router import BatchRecord
 from aurora_batch.schema import Rejection
@@ -39,6 +42,7 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    start: float = float("nan")  # of a gauge: nothing is known yet, and 0 would be a claim
 
 
 # Names of the spec first; `active_deployments` and `ai_...` have no samples until their parts run.
@@ -69,6 +73,19 @@ TABLE = (
     Metric("gauge", "shadow_price", "Value per GPU-hour in the last batch", ("pool",)),
     Metric("gauge", "pool_left_gpu_hours", "What is left in the window", ("pool",)),
     Metric("gauge", "budget_left_usd", "What is left in the window", ("tenant",)),
+    Metric("gauge", "reserve_price", "Value per GPU-hour below which the last batch served nobody, "
+           "to keep it for later requests of the window", ("pool",)),
+    Metric("gauge", "reserve_price_per_usd", "The same per USD of a budget", ("tenant",)),
+    Metric("gauge", "expected_gpu_hours", "What the window will still ask for; 0 where unknown"),
+    Metric("gauge", "expected_gpu_hours_low", "The least that the same figures may mean"),
+    Metric("gauge", "expected_gpu_hours_high", "The most that they may mean"),
+    Metric("gauge", "asked_gpu_hours", "Asked for in the window so far, where it looks ahead"),
+    Metric("gauge", "window_expected_gpu_hours", "What the last finished window was expected to "
+           "ask for, at its start; 0 where none is known", start=0.0),
+    Metric("gauge", "window_asked_gpu_hours", "What that window asked for", start=0.0),
+    Metric("gauge", "window_regret", "(bound - value) / bound of the window judged last, had all "
+           "of its requests been known; 0 before the first", start=0.0),
+    Metric("counter", "windows_judged_total", "Windows whose regret was computed"),
     Metric("counter", "solver_status_total", "Why solves stopped", ("status",)),
     Metric("counter", "late_requests_total", "Requests of older windows than the current one"),
     Metric("counter", "dead_letters_total", "Records that are no requests", ("reason",)),
@@ -162,7 +179,7 @@ class Metrics:
             gauge = Gauge(name, metric.help, metric.labels, registry=self.registry)
             self._gauges[metric.name] = gauge
             if not metric.labels:
-                gauge.set(float("nan"))  # nothing known yet; 0 would be a claim
+                gauge.set(metric.start)
 
     def expose(self) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -180,7 +197,7 @@ class Metrics:
             self._pools = fleet.pool_ids
             for name in ("health", "latency_ms", "cost_usd", "capacity"):
                 self._gauges[f"provider_{name}"].clear()
-            for name in ("shadow_price", "pool_left_gpu_hours"):
+            for name in ("shadow_price", "reserve_price", "pool_left_gpu_hours"):
                 self._gauges[name].clear()
             capacity = np.bincount(
                 fleet.pool_provider, fleet.pool_capacity, minlength=len(fleet.provider_ids)
@@ -216,6 +233,27 @@ class Metrics:
             self._gauges["bytes_in_flight"].set(in_flight_bytes)
             for partition, records in lag.items():
                 self._gauges["consumer_lag"].labels(str(partition)).set(records)
+
+    def looked_ahead(self, outlook: Outlook) -> None:
+        """Note what the window asked for and is still expected to, as of a committed batch."""
+        forecast = outlook.forecast or Forecast(0.0, 0.0, 0.0)
+        with self._lock:
+            self._gauges["expected_gpu_hours"].set(forecast.hours)
+            self._gauges["expected_gpu_hours_low"].set(forecast.low)
+            self._gauges["expected_gpu_hours_high"].set(forecast.high)
+            self._gauges["asked_gpu_hours"].set(outlook.demand.current.sum())
+
+    def foretold(self, expected: float, asked: float) -> None:
+        """Note the GPU-hours that a window was expected to ask for, and those that it did."""
+        with self._lock:
+            self._gauges["window_expected_gpu_hours"].set(expected)
+            self._gauges["window_asked_gpu_hours"].set(asked)
+
+    def judged(self, regret: float) -> None:
+        """Note the regret of a window."""
+        with self._lock:
+            self._gauges["window_regret"].set(regret)
+            self._counters["windows_judged_total"].inc()
 
     def _flow(self, account: Account) -> None:
         for name, total in (
@@ -276,12 +314,16 @@ class Metrics:
         gauge["batch_bound"].set(batch.bound)
         gauge["batch_gap"].set(batch.gap)
         gauge["fill_rate"].set(batch.served / batch.requests if batch.requests else 1.0)
+        none = np.zeros_like(batch.pool_left), np.zeros_like(batch.budget_left)
+        reserve = Prices(*none) if batch.reserve is None else batch.reserve
         # A batch of the fleet before a reload has other pools, and says nothing about these.
         if batch.pool_left.size == len(self._pools):
-            for pool, left, price in zip(
-                self._pools, batch.pool_left.tolist(), batch.pool_prices.tolist(), strict=True
-            ):
-                gauge["pool_left_gpu_hours"].labels(pool).set(left)
-                gauge["shadow_price"].labels(pool).set(price)
-        for tenant, left in zip(self._tenants, batch.budget_left.tolist(), strict=True):
-            gauge["budget_left_usd"].labels(tenant).set(left)
+            self._by(self._pools, "pool_left_gpu_hours", batch.pool_left)
+            self._by(self._pools, "shadow_price", batch.pool_prices)
+            self._by(self._pools, "reserve_price", reserve.pool)
+        self._by(self._tenants, "budget_left_usd", batch.budget_left)
+        self._by(self._tenants, "reserve_price_per_usd", reserve.budget)
+
+    def _by(self, names: Sequence[str], gauge: str, values: F64) -> None:
+        for name, value in zip(names, values.tolist(), strict=True):
+            self._gauges[gauge].labels(name).set(value)

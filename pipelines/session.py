@@ -36,6 +36,7 @@ from aurora_batch.engine import Decided
 from aurora_batch.errors import BrokerError
 from aurora_batch.fleet import Fleet
 from aurora_batch.metrics import Committed
+from aurora_batch.outlook import Outlook
 from aurora_batch.replies import Message
 from aurora_batch.router import RouterState
 from pipelines.intake import Batch, Intake
@@ -59,6 +60,7 @@ class Work:
     """A micro-batch that is decided and staged."""
 
     batch: Batch  # its records in the order in which they were decided
+    fleet: Fleet
     decided: Decided
     staged: Staged
     rows: NDArray[np.int64]  # requests of each record
@@ -78,7 +80,8 @@ class Session:
         self._room = asyncio.Event()
         self._sink: Sink
         self._source: Source
-        self._state: RouterState
+        self._state: RouterState  # after the last batch that is decided
+        self._seen: Outlook  # after the last one that is committed
         self.opened = False
         self.commits = 0
 
@@ -96,6 +99,7 @@ class Session:
                     tasks.create_task(self._commit())
             except BaseExceptionGroup as group:
                 raise _foremost(group) from None
+            self._worker.metrics.looked_ahead(self._seen)  # once more, after the last commit
 
     async def _take_over(self, stack: AsyncExitStack) -> None:
         """Step 0: producer, then ledger and offsets, then seek."""
@@ -112,6 +116,8 @@ class Session:
         await self._source.open()
         offsets = await self._source.rewind()
         self._state = await self._restored(offsets)
+        self._seen = self._state.outlook
+        worker.judge.begin(self._state.ledger.window_us)
         worker.account.rewound(offsets)
         if self._until_end and worker.ends is None:
             worker.ends = await self._source.end_offsets()
@@ -211,7 +217,9 @@ class Session:
                 self._topics.ledger: [snapshot],
             }
         )
-        return Work(batch, decided, staged, progress.rows_of(decided.decoded, len(batch.records)))
+        return Work(
+            batch, fleet, decided, staged, progress.rows_of(decided.decoded, len(batch.records))
+        )
 
     async def _commit(self) -> None:
         """Steps 5 and 6."""
@@ -257,7 +265,9 @@ class Session:
             emit_s=now - began,
             at=time.time(),
         )
+        self._seen = decided.state.outlook
         worker.metrics.committed(done, worker.account)
+        worker.judge.add(decided, work.fleet)
         for observer in worker.observers:
             observer(done)
 
@@ -267,6 +277,7 @@ class Session:
             with suppress(BrokerError):  # whoever commits will meet it too, and act
                 self._worker.lag = self._worker.account.lag(await self._source.end_offsets())
             self._worker.metrics.flow(self._worker.account, self._bytes, self._worker.lag)
+            self._worker.metrics.looked_ahead(self._seen)
             await asyncio.sleep(WATCH_S)
 
 

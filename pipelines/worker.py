@@ -18,6 +18,7 @@ from aurora_batch.progress import Account
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 from pipelines.fleets import Fleets
+from pipelines.judge import Judge
 from pipelines.session import Session
 from pipelines.shards import WHOLE, Shard
 
@@ -69,6 +70,7 @@ class Worker:
         self.last_commit: float | None = None  # on `clock`
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="decide")
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
+        self.judge = Judge(self.settings, self.metrics)
 
     async def run(self, stop: asyncio.Event, *, until_end: bool = False) -> None:
         """Decide until `stop` is set, or the offsets that are the end now are decided.
@@ -98,6 +100,7 @@ class Worker:
         finally:
             for pool in (self.thread, self.ahead):
                 pool.shutdown(wait=False, cancel_futures=True)
+            self.judge.close()
 
     def warm_up(self) -> None:
         """Compile the kernels; takes seconds the first time on a machine."""

@@ -1,12 +1,17 @@
 """The table of metrics, and batches counted into it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from aurora_batch import engine, router
+from aurora_batch.allocation import Prices
+from aurora_batch.demand import Demand
 from aurora_batch.fleet import default_fleet, fleet_from_settings
 from aurora_batch.metrics import TABLE, Committed, Distribution, Metric, Metrics
+from aurora_batch.outlook import Outlook
 from aurora_batch.progress import Account
 from aurora_batch.schema import Record
 from aurora_batch.settings import Settings
@@ -96,3 +101,47 @@ def test_providers_that_are_gone_leave_the_page() -> None:
 def test_what_is_not_known_yet_is_no_number() -> None:
     """A gauge without an observation says NaN, not 0."""
     assert np.isnan(Metrics().value("aurora_batch_gap"))
+
+
+def test_reserve_prices_are_on_the_page_and_zero_where_nothing_is_kept() -> None:
+    """Of each pool and budget, as in the record of the last batch."""
+    metrics, done = Metrics(tenants=list(Settings().tenants)), committed(9)
+    metrics.fleet(default_fleet())
+    (batch,) = done.batches
+    pools = np.arange(1.0, 1.0 + batch.pool_left.size)
+    reserve = Prices(pools, np.full(batch.budget_left.size, 0.5))
+
+    for kept, pool, budget in ((reserve, 1.0, 0.5), (None, 0.0, 0.0)):
+        metrics.committed(replace(done, batches=[replace(batch, reserve=kept)]), Account())
+        page = metrics.expose().decode()
+        assert f'aurora_reserve_price{{pool="{default_fleet().pool_ids[0]}"}} {pool}' in page
+        assert page.count("aurora_reserve_price_per_usd{") == batch.budget_left.size
+        assert page.count(f"}} {budget}\n") >= batch.budget_left.size
+
+
+def test_a_forecast_is_never_nan() -> None:
+    """Before anything is known the window expects 0; then what its outlook does."""
+    metrics = Metrics()
+    metrics.looked_ahead(Outlook())
+    names = [f"aurora_expected_gpu_hours{bound}" for bound in ("", "_low", "_high")]
+    assert [metrics.value(name) for name in names] == [0, 0, 0]
+
+    demand = Demand(0).add(np.array([10, 29]), np.array([4.0, 2.0]), 60)
+    known = Outlook(demand=demand.enter(60, 60), now_us=75, length_us=60)
+    metrics.looked_ahead(known)
+
+    assert [metrics.value(name) for name in names] == list(known.forecast or ())
+    assert metrics.value("aurora_asked_gpu_hours") == 0
+
+
+def test_a_window_keeps_its_figures_until_the_next() -> None:
+    """Zeros, with no window judged, before the first."""
+    metrics = Metrics()
+    names = [f"aurora_window_{name}" for name in ("expected_gpu_hours", "asked_gpu_hours")]
+    names += ["aurora_window_regret", "aurora_windows_judged_total"]
+    assert [metrics.value(name) for name in names] == [0, 0, 0, 0]
+
+    metrics.foretold(5.0, 4.0)
+    metrics.judged(0.125)
+
+    assert [metrics.value(name) for name in names] == [5.0, 4.0, 0.125, 1]
