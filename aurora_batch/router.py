@@ -30,11 +30,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aurora_batch import decisions, ledger, outlook, remedies, scoring
+from aurora_batch import decisions, ledger, outlook, scoring
 from aurora_batch.allocation import Allocation, Prices, SparseProblem, find_prices, solve
 from aurora_batch.fleet import Fleet
 from aurora_batch.ledger import Ledger
 from aurora_batch.model import Policy
+from aurora_batch.outcomes import marginal_prices, outcome
 from aurora_batch.outlook import Outlook
 from aurora_batch.policies import NO_SAFETY, Made, Safety, Task, decide_globally, decide_greedily
 from aurora_batch.schema import REQUEST_SCHEMA
@@ -186,7 +187,7 @@ def step(
         policy,
     )
     return Step(
-        decisions.table(requests, task.columns, fleet, _outcome(task, made), stamp),
+        decisions.table(requests, task.columns, fleet, outcome(task, made), stamp),
         RouterState(
             after,
             outlook.observe(seen, event_us, requests, settings) if ahead else seen,
@@ -200,65 +201,20 @@ def step(
     )
 
 
-def _outcome(task: Task, made: Made) -> decisions.Outcome:
-    scored = task.settings.scoring
-    top = task.settings.alternatives
-    own, other, other_score = scoring.next_best(task.columns, task.supply, scored, made.offer, top)
-    if made.score is not None:  # a solve beside greedy has no part in its decisions
-        own, prices = made.score, None
-    else:
-        prices = _marginal(made.allocation, task.reserve) if made.allocation else None
-    return decisions.Outcome(
-        made.offer, own, other, other_score, made.stage, made.left,
-        prices.pool if prices is not None else None,
-        _kept(task, made.left),
-        remedies.remedy(task, made.offer, made.left, prices),
-    )  # fmt: skip
-
-
-def _kept(task: Task, left: Supply) -> decisions.Kept | None:
-    """Where each request came nearest to the reserve prices, and what both were there.
-
-    Of the offers with room for it, if there are any: elsewhere it was not the price.
-    """
-    if task.reserve is None:
-        return None
-    hours, tenant = task.columns.requests.hours, task.columns.requests.tenant
-    nearest = task.nearest_of(left)
-    at = np.flatnonzero(nearest >= 0)
-    pair = nearest[at]
-    offer = np.full(hours.size, -1, np.int32)
-    offer[at] = task.problem.indices[pair]
-    price, worth = np.zeros(hours.size), np.zeros(hours.size)
-    budget = np.append(task.reserve.budget, 0.0)[tenant[at]]  # -1: no budget
-    price[at] = task.reserve.pool[task.fleet.offer_pool[offer[at]]]
-    price[at] += budget * task.fleet.offer_price[offer[at]]
-    worth[at] = task.problem.data[pair] / hours[at] + price[at]
-    return decisions.Kept(offer, price, worth)
-
-
-def _marginal(solved: Allocation, reserve: Prices | None) -> Prices:
-    """What one more unit of each pool and budget is worth: the batch's price beside the reserve."""
-    if reserve is None:
-        return solved.prices
-    budget = reserve.budget.copy()
-    budget[: solved.budget_prices.size] += solved.budget_prices
-    return Prices(reserve.pool + solved.pool_prices, budget)
-
-
 def _prices(made: Made, task: Task) -> Prices | None:
     """Prices to start the next solve from: those of the last one that found something scarce.
 
     A pool with no room for any request of the batch took no part in the solve and has no price
-    there; it keeps the one that it had, for the next window.
+    there, nor have budgets that no request draws on; they keep those that they had.
     """
     solved, warm = made.allocation, task.warm
     if solved is None or not (solved.pool_prices.any() or solved.budget_prices.any()):
         return warm
     if warm is None:
-        return Prices(solved.pool_prices, solved.budget_prices)
+        warm = Prices(solved.pool_prices, np.zeros(task.supply.budget.size))
     full = task.supply.left < task.columns.requests.hours.min(initial=np.inf)
-    return Prices(np.where(full, warm.pool, solved.pool_prices), solved.budget_prices)
+    budget = solved.budget_prices if task.budgeted else warm.budget
+    return Prices(np.where(full, warm.pool, solved.pool_prices), budget)
 
 
 def _record(
@@ -266,7 +222,7 @@ def _record(
 ) -> BatchRecord:
     solved = made.allocation
     none = Prices(np.zeros(after.pool_left.size), np.zeros(after.budget_left.size))
-    prices = _marginal(solved, reserve or none) if solved else none
+    prices = marginal_prices(solved, reserve or none) if solved else none
     return BatchRecord(
         batch_id=stamp.batch_id,
         window_us=stamp.window_us,

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec import structs
 
 from aurora_batch import router, snapshots
 from aurora_batch.allocation import check
@@ -292,3 +293,22 @@ def test_a_batch_that_the_clock_ended_can_be_repeated() -> None:
     assert snapshots.save(again.state) == snapshots.save(struck.state)
     assert free.batch.status != "deadline"
     assert free.batch.value > struck.batch.value
+
+
+def test_batches_with_and_without_budgets_follow_each_other() -> None:
+    """Prices of budgets are carried over batches in which nobody draws on one."""
+    made = market(900, 16, 4.0, seed=8)
+    settings = structs.replace(
+        made.settings, tenants={"t": TenantSettings(budget_usd_per_step=50.0)}
+    )
+    at_column = made.requests.column_names.index("tenant_id")
+    state = router.initial_state(made.fleet, settings)
+    for batch, tenant in enumerate(["t", None, "t", None, None, "t"]):
+        owner = pa.repeat(pa.scalar(tenant, pa.string()), 100)
+        requests = made.requests.slice(100 * batch, 100).set_column(at_column, "tenant_id", owner)
+        done = router.step(requests, made.fleet, state, settings)
+        state = done.state
+
+        assert done.allocation is not None
+        check(done.problem(), done.allocation)
+        assert state.prices is None or state.prices.budget.shape == (1,)

@@ -40,6 +40,7 @@ def test_clear_is_the_smallest_price(entries: list[tuple[float, float]], supply:
         assert sum(w for t, w in entries if t > max(lower)) > supply * (1 - 1e-12)
 
 
+@settings(deadline=None)
 @given(weights=st.lists(st.integers(1, 9), max_size=12), supply=st.integers(0, 40))
 def test_clear_is_the_twin(weights: list[int], supply: int) -> None:
     """With whole numbers, no rounding: exactly the twin's price."""
