@@ -164,6 +164,7 @@ def enter(
             demand=outlook.demand.enter(ledger.window_us, length_us),
             now_us=max(now_us, ledger.window_us),
             length_us=length_us,
+            reserve=None,  # those of a window's end are no start for those of a whole one
             due=True,
             once=Once(),
         )

@@ -85,24 +85,27 @@ def descend(rows: Rows, supply: Supply, price: F64, softness: float, rounds: int
     """Return the lowest prices, (k + t,), found from `price` in so many evaluations.
 
     Projected gradients with spectral steps (Birgin, Martinez and Raydan 2000). Prices are taken in
-    units of 1 / sqrt(supply), since curvature grows with supply; an infinite supply keeps a price
-    of 0. No library whose rounding depends on the number of threads has a part in it.
+    units of 1 / sqrt(supply), since curvature grows with supply, and stay below what the keenest
+    request would pay; an infinite supply keeps a price of 0. No library whose rounding depends on
+    the number of threads has a part in it.
     """
     k, n = supply.capacity.size, price.size
-    unit = np.zeros(n)
+    most, unit, point = _keenest(rows, k, n), np.zeros(n), np.zeros(n)
     for j in range(n):
         units = supply.capacity[j] if j < k else supply.budget[j - k]
-        unit[j] = 1.0 / np.sqrt(units) if 0.0 < units < np.inf else 0.0
-    point = np.empty(n)
-    for j in range(n):
-        point[j] = price[j] / unit[j] if unit[j] > 0.0 else 0.0
+        if 0.0 < units < np.inf and most[j] > 0.0:
+            unit[j] = 1.0 / np.sqrt(units)
+            most[j] /= unit[j]
+            point[j] = min(price[j] / unit[j], most[j])
+        else:
+            most[j] = 0.0
     slope, other = np.empty(n), np.empty(n)
     value = _at(rows, supply, point, unit, softness, slope)
     best, lowest = point.copy(), value
     recent = np.full(MEMORY, value)
     steepest, highest = 0.0, 0.0
     for j in range(n):
-        steepest = max(steepest, abs(max(point[j] - slope[j], 0.0) - point[j]))
+        steepest = max(steepest, abs(min(max(point[j] - slope[j], 0.0), most[j]) - point[j]))
         highest = max(highest, point[j])
     length = FIRST * highest / steepest if steepest > 0.0 and highest > 0.0 else 1.0
     used = 1
@@ -110,7 +113,7 @@ def descend(rows: Rows, supply: Supply, price: F64, softness: float, rounds: int
     while used < rounds:
         promised = 0.0
         for j in range(n):
-            way[j] = max(point[j] - length * slope[j], 0.0) - point[j]
+            way[j] = min(max(point[j] - length * slope[j], 0.0), most[j]) - point[j]
             promised += way[j] * slope[j]
         if promised >= 0.0:
             break
@@ -136,6 +139,20 @@ def descend(rows: Rows, supply: Supply, price: F64, softness: float, rounds: int
         slope, other = other, slope
         recent[used % MEMORY] = value
     return best * unit
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _keenest(rows: Rows, k: int, n: int) -> F64:
+    """Highest price of each pool and budget, (n,), at which any request would still pay it."""
+    most = np.zeros(n)
+    for i in range(rows.start.size - 1):
+        owner = rows.tenant[i] if rows.tenant.size > 0 else -1
+        for e in range(rows.start[i], rows.start[i + 1]):
+            j = rows.pool[e]
+            most[j] = max(most[j], rows.value[e] / rows.demand[e])
+            if owner >= 0 and rows.cost[e] > 0.0:
+                most[k + owner] = max(most[k + owner], rows.value[e] / rows.cost[e])
+    return most
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

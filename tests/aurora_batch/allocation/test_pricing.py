@@ -113,3 +113,14 @@ def test_prices_alone_are_repeatable() -> None:
 
     assert [x.tobytes() for x in first] == [x.tobytes() for x in again]
     assert Meter(UNLIMITED, 0.0).left > WORK
+
+
+@pytest.mark.parametrize("times", [0.0, 1e-3, 1e3, 1e9])
+def test_prices_far_off_come_back(times: float) -> None:
+    """Nobody pays more than its value, so prices that are far too high are no way to start."""
+    problem = stuck(1_000)
+    cold = find_prices(problem)
+    found = find_prices(problem, Prices(cold.pool * times, cold.budget * times))
+    market = market_of(problem)
+
+    assert bound(market, found) <= 1.1 * bound(market, cold)
