@@ -29,8 +29,8 @@ WARM_REACH = 0.1  # share of a warm price around which its minimum is looked for
 MOST_VISITS = 24
 # Then all move together, for so many rounds at each softness, a part of a request's best value.
 SOFTNESS = (0.03, 0.003)
-SMOOTH_ROUNDS = 16
-WARM_SOFTNESS = 0.01  # from prices that are nearly right
+SMOOTH_ROUNDS = 24
+WARM_SOFTNESS = 0.02  # from prices that are nearly right
 # Where rows are wide, prices are found on the best pairs of a part of the requests, then on those
 # of all requests at these prices.
 TRIM_PAIRS = 1_000_000

@@ -23,7 +23,7 @@ WORK_PER_PAIR = 80
 STUCK_GAP = 0.01  # beyond, after rounding, it may be the prices that are wrong
 LP_PAIRS = 20_000  # beyond, SciPy's LP takes long to find no better prices
 LARGE_WORK = 8_000_000
-WARM_ROUNDS = 10  # of prices that are solved again and again, each time from the last
+WARM_ROUNDS = 30  # of prices that are solved again and again, each time from the last
 LARGE_WORK_PER_PAIR = 3
 
 
