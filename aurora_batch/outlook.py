@@ -40,12 +40,10 @@ I64 = NDArray[np.int64]
 # may end early, which no forecast knows, and what is kept then is lost.
 ENDS = 0.15
 LEAST_SAMPLE = 50  # requests, before they say anything of others
-# Prices are solved again once `resolve_every` has passed and this part of the sample is new; at
-# least so many times a window where requests are few; and, in a burst, whenever this part of a
-# usual window's GPU-hours was asked for.
-NEW = 1 / 100
+# Prices are solved again once this part of a usual window's GPU-hours was asked for (or so much as
+# comes in `resolve_every`), and at least so many times a window.
+SHARE = 1 / 30
 LEAST_OFTEN = 20
-BURST = 1 / 50
 MOST_PRICED = 8_192
 PIECES = 64  # tables that a sample may lie in
 
@@ -123,8 +121,7 @@ class Outlook:
     sample: Sample = field(default_factory=lambda: Sample(0))
     now_us: int = NO_WINDOW  # the latest event time seen
     solved_us: int = NO_WINDOW  # when the reserve prices were last due
-    fresh: int = 0  # requests since then
-    fresh_hours: float = 0.0  # GPU-hours that they asked for
+    fresh_hours: float = 0.0  # GPU-hours asked for since then
     due: bool = True  # the reserve prices are to be solved again
     reserve: Prices | None = None  # the last ones that were
     once: Once = field(default_factory=Once)
@@ -176,7 +173,7 @@ def enter(
         return outlook
     return replace(
         outlook, reserve=look_ahead(outlook, ledger, fleet, settings), due=False,
-        solved_us=outlook.now_us, fresh=0, fresh_hours=0.0,
+        solved_us=outlook.now_us, fresh_hours=0.0,
     )  # fmt: skip
 
 
@@ -189,15 +186,12 @@ def observe(outlook: Outlook, event_us: I64, requests: pa.Table, settings: Setti
         demand=outlook.demand.add(event_us, hours, outlook.length_us),
         sample=replace(outlook.sample, most=settings.router.lookahead.sample).add(requests),
         now_us=now_us,
-        fresh=outlook.fresh + hours.size,
         fresh_hours=outlook.fresh_hours + float(hours.sum()),
     )
-    passed = now_us - outlook.solved_us
-    often = passed >= settings.router.lookahead.resolve_every * 1e6
-    many = after.fresh >= NEW * settings.router.lookahead.sample
     usual = after.demand.usual()
-    burst = 0.0 < BURST * usual <= after.fresh_hours
-    if (often and many) or burst or passed >= _rarest_us(outlook, settings):
+    share = max(SHARE, settings.router.lookahead.resolve_every * 1e6 / outlook.length_us)
+    enough = 0.0 < share * usual <= after.fresh_hours
+    if enough or now_us - outlook.solved_us >= _rarest_us(outlook, settings):
         return replace(after, due=True, once=Once())
     return after
 

@@ -29,7 +29,6 @@ class _Outlook(Struct):
     past: list[list[float]]
     now_us: int
     solved_us: int
-    fresh: int
     fresh_hours: float
     due: bool
     reserve: _Prices | None
@@ -110,7 +109,6 @@ def _of_outlook(outlook: Outlook, sample: bool) -> _Outlook:
         demand.past.tolist(),
         outlook.now_us,
         outlook.solved_us,
-        outlook.fresh,
         outlook.fresh_hours,
         outlook.due,
         _of_prices(outlook.reserve),
@@ -131,7 +129,6 @@ def _to_outlook(said: _Outlook, tenants: Tenants, sample: Sample) -> Outlook:
         sample=sample,
         now_us=said.now_us,
         solved_us=said.solved_us,
-        fresh=said.fresh,
         fresh_hours=said.fresh_hours,
         due=said.due or not same,
         reserve=reserve if same else None,

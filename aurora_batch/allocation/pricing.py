@@ -1,5 +1,6 @@
 """Prices of pools and budgets: a market, what prices prove about it, and how to find good ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,10 +28,10 @@ RELAX = 1.5
 WARM_REACH = 0.1  # share of a warm price around which its minimum is looked for first
 # Visits of each pair after which single prices that still move are as good as stuck.
 MOST_VISITS = 24
-# Then all move together, for so many rounds at each softness, a part of a request's best value.
-SOFTNESS = (0.03, 0.003)
-SMOOTH_ROUNDS = 24
-WARM_SOFTNESS = 0.02  # from prices that are nearly right
+# Then all move together: softness, a part of a request's best value, and rounds; less where prices
+# are solved again and again, each time from the last.
+SCHEDULE = ((0.03, 24), (0.003, 24))
+WARM_SCHEDULE = ((0.02, 30),)
 # Where rows are wide, prices are found on the best pairs of a part of the requests, then on those
 # of all requests at these prices.
 TRIM_PAIRS = 1_000_000
@@ -135,12 +136,15 @@ def unstick(market: Market, start: Prices | None, meter: Meter) -> tuple[Quotes,
 
 
 def move_together(
-    market: Market, start: Prices | None, meter: Meter, rounds: int = SMOOTH_ROUNDS
+    market: Market,
+    start: Prices | None,
+    meter: Meter,
+    schedule: Sequence[tuple[float, int]] = SCHEDULE,
 ) -> Prices:
     """Lower a smoothed dual function, from `start` or else from where all pools clear as one."""
     rows, supply = market.rows, market.supply
     k, prices = supply.capacity.size, market.priceable(_level(market) if start is None else start)
-    for softness in SOFTNESS if start is None else (WARM_SOFTNESS,):
+    for softness, rounds in schedule:
         found = smooth.descend(rows, supply, np.concatenate(prices), softness, rounds)
         meter.count(rounds * rows.pool.size)
         prices = market.priceable(Prices(found[:k].copy(), found[k:].copy()))

@@ -23,7 +23,6 @@ WORK_PER_PAIR = 80
 STUCK_GAP = 0.01  # beyond, after rounding, it may be the prices that are wrong
 LP_PAIRS = 20_000  # beyond, SciPy's LP takes long to find no better prices
 LARGE_WORK = 8_000_000
-WARM_ROUNDS = 30  # of prices that are solved again and again, each time from the last
 LARGE_WORK_PER_PAIR = 3
 
 
@@ -94,8 +93,8 @@ def find_prices(problem: Problem, warm_start: Prices | None = None) -> Prices:
     meter = Meter(UNLIMITED, 0.0)
     if market.wide:
         market, warm = pricing.trim(market, warm, meter)
-    rounds = pricing.SMOOTH_ROUNDS if warm is None else WARM_ROUNDS
-    return pricing.move_together(market, warm, meter, rounds)
+    schedule = pricing.SCHEDULE if warm is None else pricing.WARM_SCHEDULE
+    return pricing.move_together(market, warm, meter, schedule)
 
 
 Outcome = tuple[Plan, Quotes, Status | None]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurora_batch import outlook, router
-from aurora_batch.outlook import BURST, LEAST_OFTEN, NEW, PIECES, SAMPLED, Once, Outlook, Sample
+from aurora_batch.outlook import LEAST_OFTEN, PIECES, SAMPLED, SHARE, Once, Outlook, Sample
 from aurora_batch.router import RouterState, Step
 from tests.aurora_batch import windows
 from tests.aurora_batch.windows import SAMPLE, Log
@@ -135,39 +135,30 @@ def observed(seconds: float, requests: int, hours: float, seen: Outlook | None =
     log = windows.log(2.0)
     settings = windows.with_lookahead(log.settings, sample=10_000)
     seen = seen or middle().outlook
-    seen = replace(seen, due=False, fresh=0, fresh_hours=0.0, solved_us=seen.now_us)
+    seen = replace(seen, due=False, fresh_hours=0.0, solved_us=seen.now_us)
     event = np.full(requests, seen.solved_us + round(seconds * 1e6))
     batch = table([{"gpu_hours": hours / requests}] * requests)
     return outlook.observe(seen, event, batch, settings).due
 
 
 def test_prices_are_due_once_enough_is_new() -> None:
-    """After `resolve_every` and NEW of the sample, after a twentieth of a window, after a burst."""
-    new = round(NEW * 10_000)
-
-    assert not observed(0.9, new, 1.0)
-    assert not observed(1.1, new - 1, 1.0)
-    assert observed(1.1, new, 1.0)
-    assert not observed(60 / LEAST_OFTEN - 0.1, 1, 1.0)
-    assert observed(60 / LEAST_OFTEN, 1, 1.0)
-
-
-def test_a_burst_is_priced_within_the_second() -> None:
-    """A fiftieth of a usual window's hours makes prices due at once; not where none is known."""
-    burst = BURST * middle().outlook.demand.usual()
+    """After a thirtieth of a usual window's hours, in a burst too, or a twentieth of a window."""
+    share = SHARE * middle().outlook.demand.usual()
     unknown = replace(
         middle().outlook, demand=replace(middle().outlook.demand, past=np.zeros((0, 60)))
     )
 
-    assert not observed(0.001, 5, 0.99 * burst)
-    assert observed(0.001, 5, 1.01 * burst)
-    assert not observed(0.001, 5, 1.01 * burst, unknown)
+    assert not observed(0.001, 5, 0.99 * share)
+    assert observed(0.001, 5, 1.01 * share)
+    assert not observed(0.001, 5, 1.01 * share, unknown)
+    assert not observed(60 / LEAST_OFTEN - 0.1, 1, 1.0)
+    assert observed(60 / LEAST_OFTEN, 1, 1.0)
 
 
 def test_when_prices_are_due_depends_on_time_and_amounts_only() -> None:
     """Neither the fleet nor what is asked for and paid has a part in it."""
     log, other = windows.log(2.0, batch=15), windows.log(0.3, pools=5)
-    due: list[list[tuple[bool, int, int]]] = []
+    due: list[list[tuple[bool, int, float]]] = []
     for fleet, asked in ((log.fleet, None), (other.fleet, "a100")):
         state = replace(log, fleet=fleet).start()
         due.append([])
@@ -179,7 +170,7 @@ def test_when_prices_are_due_depends_on_time_and_amounts_only() -> None:
             for step in router.decide(batch, fleet, state, log.settings):
                 state = step.state
                 seen = state.outlook
-                due[-1].append((seen.due, seen.solved_us, seen.fresh))
+                due[-1].append((seen.due, seen.solved_us, seen.fresh_hours))
 
     assert due[0] == due[1]
     assert {made_due for made_due, _, _ in due[0]} == {True, False}

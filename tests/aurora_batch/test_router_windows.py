@@ -168,7 +168,7 @@ def test_an_empty_batch_changes_no_price() -> None:
     assert after.reserve is before.reserve
     assert after.sample.table().equals(before.sample.table())
     assert after.demand.current.tolist() == before.demand.current.tolist()
-    assert (after.now_us, after.fresh) == (before.now_us, before.fresh)
+    assert (after.now_us, after.fresh_hours) == (before.now_us, before.fresh_hours)
 
 
 def test_an_empty_fleet_has_nothing_to_keep() -> None:
