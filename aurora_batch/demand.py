@@ -92,14 +92,11 @@ class Demand:
 
     def usual(self) -> float:
         """Return the GPU-hours that a window asks for; 0 where none is known yet."""
-        return float(self._profile().sum())
-
-    def _profile(self) -> F64:
-        return _average(self.past)
+        return float(_average(self.past).sum())
 
     def expected(self, gone: float) -> Forecast | None:
         """Forecast when the part `gone` of the window has passed; None where nothing is known."""
-        usual = self._profile()
+        usual = _average(self.past)
         if not usual.any():
             return self._at_this_rate(gone)
         views = _views(usual, self.current, gone)

@@ -8,8 +8,8 @@ price is not served, though capacity remains (bid-price control, Talluri and van
 again as the window passes, Jasin and Kumar 2012). Prices fall to zero as the window ends, or as
 demand dries up.
 
-Prices are solved anew at a window's first batch, then at moments that event time and counts of
-requests set, from nothing but what the router's state holds; so they are the same wherever and
+Prices are solved anew at a window's first batch, then at moments that event time and the GPU-hours
+asked for set, from nothing but what the router's state holds; so they are the same wherever and
 whenever that is done, and a worker does it in another thread, between two batches.
 """
 
@@ -44,7 +44,7 @@ LEAST_SAMPLE = 50  # requests, before they say anything of others
 # comes in `resolve_every`), and at least so many times a window.
 SHARE = 1 / 30
 LEAST_OFTEN = 20
-MOST_PRICED = 8_192
+MOST_PRICED = 8_192  # requests of the sample, evenly taken, that prices are solved from
 PIECES = 64  # tables that a sample may lie in
 
 SAMPLED = (
@@ -125,7 +125,6 @@ class Outlook:
     due: bool = True  # the reserve prices are to be solved again
     reserve: Prices | None = None  # the last ones that were
     once: Once = field(default_factory=Once)
-
     length_us: int = 1  # of a window
     fleet_version: str = ""  # of the reserve prices
 
@@ -215,9 +214,9 @@ def _reserve_prices(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Se
     if forecast is None or forecast.hours <= 0 or requests.num_rows < LEAST_SAMPLE:
         return none
     tenants = Tenants.from_settings(settings)
-    most = MOST_PRICED
-    if requests.num_rows > most:
-        requests = requests.take(pa.array(np.arange(most) * requests.num_rows // most))
+    if requests.num_rows > MOST_PRICED:
+        rows = np.arange(MOST_PRICED) * requests.num_rows // MOST_PRICED
+        requests = requests.take(pa.array(rows))
     columns = scoring.columns(requests, fleet, tenants)
     whole = Supply(ledger.pool_total.copy(), ledger.pool_total.copy(), tenants.budget.copy())
     problem = Task(columns, fleet, whole, settings.router).problem

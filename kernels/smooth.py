@@ -10,6 +10,8 @@ all of them moving at once (`kernels.prices` stops there); along the gradient, g
 together (smoothing: Nesterov 2005).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -80,14 +82,23 @@ def smooth_dual(
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def descend(rows: Rows, supply: Supply, price: F64, softness: float, rounds: int) -> F64:
-    """Return the lowest prices, (k + t,), found from `price` in so many evaluations.
+class Descent(NamedTuple):
+    """A descent between two calls of `advance`, over pools, then budgets; changed in place."""
 
-    Projected gradients with spectral steps (Birgin, Martinez and Raydan 2000). Prices are taken in
-    units of 1 / sqrt(supply), since curvature grows with supply, and stay below what the keenest
-    request would pay; an infinite supply keeps a price of 0. No library whose rounding depends on
-    the number of threads has a part in it.
+    point: F64  # (k + t,) prices in units of `unit`
+    slope: F64  # (k + t,) there
+    best: F64  # (k + t,) the lowest point so far
+    most: F64  # (k + t,) what the keenest request would pay
+    unit: F64  # (k + t,) 1 / sqrt(supply), since curvature grows with supply; 0: no price
+    recent: F64  # (MEMORY,) last values
+    figures: F64  # (4,) value, lowest value, length of the next step, evaluations
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def begin(rows: Rows, supply: Supply, price: F64, softness: float) -> Descent:
+    """Return a descent from `price`, (k + t,); visits every pair once.
+
+    Prices stay below what the keenest request would pay; an infinite supply keeps a price of 0.
     """
     k, n = supply.capacity.size, price.size
     most, unit, point = _keenest(rows, k, n), np.zeros(n), np.zeros(n)
@@ -99,46 +110,64 @@ def descend(rows: Rows, supply: Supply, price: F64, softness: float, rounds: int
             point[j] = min(price[j] / unit[j], most[j])
         else:
             most[j] = 0.0
-    slope, other = np.empty(n), np.empty(n)
+    slope = np.empty(n)
     value = _at(rows, supply, point, unit, softness, slope)
-    best, lowest = point.copy(), value
-    recent = np.full(MEMORY, value)
     steepest, highest = 0.0, 0.0
     for j in range(n):
         steepest = max(steepest, abs(min(max(point[j] - slope[j], 0.0), most[j]) - point[j]))
         highest = max(highest, point[j])
     length = FIRST * highest / steepest if steepest > 0.0 and highest > 0.0 else 1.0
-    used = 1
-    way = np.empty(n)
-    while used < rounds:
+    figures = np.array([value, value, length, 1.0])
+    return Descent(point, slope, point.copy(), most, unit, np.full(MEMORY, value), figures)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def advance(
+    rows: Rows, supply: Supply, d: Descent, softness: float, rounds: int, pause: int
+) -> bool:
+    """Go on with a descent until `rounds` evaluations in all, or `pause` of them; whether it ended.
+
+    Projected gradients with spectral steps (Birgin, Martinez and Raydan 2000). Where it pauses
+    changes nothing about where it goes, and no library whose rounding depends on the number of
+    threads has a part in it. Each evaluation visits every pair once.
+    """
+    n = d.point.size
+    way, other = np.empty(n), np.empty(n)
+    stop = d.figures[3] + pause
+    while d.figures[3] < rounds:
+        if d.figures[3] >= stop:
+            return False
+        value, length = d.figures[0], d.figures[2]
         promised = 0.0
         for j in range(n):
-            way[j] = min(max(point[j] - length * slope[j], 0.0), most[j]) - point[j]
-            promised += way[j] * slope[j]
+            way[j] = min(max(d.point[j] - length * d.slope[j], 0.0), d.most[j]) - d.point[j]
+            promised += way[j] * d.slope[j]
         if promised >= 0.0:
             break
-        limit = recent.max()
+        limit = d.recent.max()
         far = 1.0
         while True:
-            moved = point + far * way
-            new = _at(rows, supply, moved, unit, softness, other)
-            used += 1
-            if new <= limit + SUFFICIENT * far * promised or used >= rounds:
+            moved = d.point + far * way
+            new = _at(rows, supply, moved, d.unit, softness, other)
+            d.figures[3] += 1.0
+            if new <= limit + SUFFICIENT * far * promised or d.figures[3] >= rounds:
                 break
             shorter = -0.5 * far * far * promised / (new - value - far * promised)
             far = min(max(shorter, 0.1 * far), 0.5 * far)
-        if new < lowest:
-            best, lowest = moved, new
+        if new < d.figures[1]:
+            d.best[:] = moved
+            d.figures[1] = new
         square, bent = 0.0, 0.0
         for j in range(n):
-            step = moved[j] - point[j]
+            step = moved[j] - d.point[j]
             square += step * step
-            bent += step * (other[j] - slope[j])
-        length = min(max(square / bent, SHORTEST), LONGEST) if bent > 0.0 else LONGEST
-        point, value = moved, new
-        slope, other = other, slope
-        recent[used % MEMORY] = value
-    return best * unit
+            bent += step * (other[j] - d.slope[j])
+        d.figures[2] = min(max(square / bent, SHORTEST), LONGEST) if bent > 0.0 else LONGEST
+        d.point[:] = moved
+        d.slope[:] = other
+        d.figures[0] = new
+        d.recent[int(d.figures[3]) % MEMORY] = new
+    return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -49,9 +49,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.2  # between looks at the stop event
 BUSY_POLL_S = 0.005  # while a batch that is of age waits for the one before
 WATCH_S = 1.0  # between looks at the end offsets
-SAMPLE_READ = (
-    4  # records at most that a takeover reads again in a partition, in sizes of the sample
-)
+SAMPLE_READ = 4  # sizes of the sample, in records, that a takeover reads again in a partition
 RECOMMIT_S = 3600.0  # without a batch, after which the offsets are committed again
 
 

@@ -53,11 +53,14 @@ class Meter:
 
     def spent(self) -> bool:
         """Look whether work or time is used up."""
-        if self.struck or self.used >= self.work:
-            return True
-        self.used += 1
-        late = self.deadline_s is not None and self.seconds >= self.deadline_s
-        self.struck = late or (self.stop_at is not None and self.used >= self.stop_at)
+        return self.struck or self.used >= self.work or self.late()
+
+    def late(self) -> bool:
+        """Look whether time is up, for what is done whatever the work is."""
+        if not self.struck:
+            self.used += 1
+            late = self.deadline_s is not None and self.seconds >= self.deadline_s
+            self.struck = late or (self.stop_at is not None and self.used >= self.stop_at)
         return self.struck
 
     def done(self, value: float, bound: float) -> bool:

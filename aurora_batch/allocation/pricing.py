@@ -32,6 +32,7 @@ MOST_VISITS = 24
 # are solved again and again, each time from the last.
 SCHEDULE = ((0.03, 24), (0.003, 24))
 WARM_SCHEDULE = ((0.02, 30),)
+LOOK_PAIRS = 200_000  # visited between two looks at the clock, about 3 ms
 # Where rows are wide, prices are found on the best pairs of a part of the requests, then on those
 # of all requests at these prices.
 TRIM_PAIRS = 1_000_000
@@ -144,9 +145,15 @@ def move_together(
     """Lower a smoothed dual function, from `start` or else from where all pools clear as one."""
     rows, supply = market.rows, market.supply
     k, prices = supply.capacity.size, market.priceable(_level(market) if start is None else start)
+    pause = max(1, LOOK_PAIRS // max(rows.pool.size, 1))
     for softness, rounds in schedule:
-        found = smooth.descend(rows, supply, np.concatenate(prices), softness, rounds)
-        meter.count(rounds * rows.pool.size)
+        if meter.late():
+            break
+        way = smooth.begin(rows, supply, np.concatenate(prices), softness)
+        while not smooth.advance(rows, supply, way, softness, rounds, pause) and not meter.late():
+            pass
+        meter.count(int(way.figures[3]) * rows.pool.size)
+        found = way.best * way.unit
         prices = market.priceable(Prices(found[:k].copy(), found[k:].copy()))
     return prices
 

@@ -106,7 +106,8 @@ def _dual(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outco
         narrow, warm = pricing.trim(market, warm, meter)
     quotes = pricing.find_prices(narrow, warm, meter)
     plan = dual.plan_at(narrow, quotes, meter)
-    if relative_gap(repair.worth(narrow.rows, plan), quotes.bound) > STUCK_GAP:
+    gap = relative_gap(repair.worth(narrow.rows, plan), quotes.bound)
+    if gap > STUCK_GAP and not meter.late():
         others = pricing.unstick(narrow, warm, meter)
         plans = [plan, *(dual.plan_at(narrow, other, meter) for other in others)]
         plan = max(plans, key=lambda p: repair.worth(narrow.rows, p))

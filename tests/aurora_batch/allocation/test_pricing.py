@@ -22,6 +22,7 @@ from aurora_batch.allocation.pricing import Market, quote
 from aurora_batch.hindsight import Piece
 from benchmarks import instances
 from benchmarks.horizons import horizon
+from kernels import smooth
 from tests.aurora_batch.allocation.problems import problems
 
 WORK = 20_000_000
@@ -124,3 +125,32 @@ def test_prices_far_off_come_back(times: float) -> None:
     market = market_of(problem)
 
     assert bound(market, found) <= 1.1 * bound(market, cold)
+
+
+@pytest.mark.parametrize("deadline_s", [0.0, 0.004, 0.008, 0.02])
+def test_a_deadline_among_stuck_prices_can_be_repeated(deadline_s: float) -> None:
+    """Wherever the clock ends prices that move together, the units done lead there again."""
+    problem = stuck(1_000)
+    struck = solve(problem, method="dual", work=1 << 40, deadline_s=deadline_s)
+    stop_at = struck.work if struck.status == "deadline" else None  # a fast machine may be through
+    again = solve(problem, method="dual", work=1 << 40, stop_at=stop_at)
+
+    assert deadline_s > 0 or struck.status == "deadline"
+    assert again.work == struck.work
+    assert again.assignment.tobytes() == struck.assignment.tobytes()
+    assert again.pool_prices.tobytes() == struck.pool_prices.tobytes()
+
+
+@pytest.mark.parametrize("pause", [1, 3, 1_000])
+def test_pauses_change_nothing_about_a_descent(pause: int) -> None:
+    """A descent that is looked at often ends where one that nobody looks at does."""
+    market = market_of(stuck(1_000))
+    start = np.ones(market.supply.capacity.size + market.supply.budget.size)
+    ends = []
+    for rest in (pause, 1 << 30):
+        way = smooth.begin(market.rows, market.supply, start, 0.01)
+        while not smooth.advance(market.rows, market.supply, way, 0.01, 20, rest):
+            pass
+        ends.append(way.best.tobytes())
+
+    assert ends[0] == ends[1]
