@@ -194,6 +194,14 @@ def _messages() -> Json:
     carried = {
         "traceparent": {**text, "description": "W3C trace context; travels to the decision."}
     }
+    trail = {
+        "aurora-batch": {
+            **text,
+            "description": "On the first message of each micro-batch, a dead letter where it has "
+            "no decision: its offsets, the certificate of each batch, where the clock ended a "
+            "solve; JSON.",
+        }
+    }
     arrow = f"Arrow: at most {MAX_ARROW_BYTES} bytes, {MAX_ARROW_ROWS} rows."
     outcome = {"type": "object", "properties": {"decision_id": text}, "required": ["decision_id"]}
     return {
@@ -204,7 +212,7 @@ def _messages() -> Json:
         },
         "decisions": {
             "summary": "A decision.",
-            "headers": {"type": "object", "properties": {**form, **carried}},
+            "headers": {"type": "object", "properties": {**form, **carried, **trail}},
             "payload": {"$ref": "./schemas/decision.schema.json"},
         },
         "dlq": _dead_letter(),

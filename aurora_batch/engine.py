@@ -1,6 +1,6 @@
 """A micro-batch of records becomes messages: decode, decide, write; pure, so it runs in any thread.
 
-    records -> schema.decode -> router.decide -> replies
+    records -> schema.decode -> router.decide -> replies, the first one with the trail
 
 Nothing here waits, and nothing is kept: the state goes in and comes out.
 """
@@ -8,18 +8,20 @@ Nothing here waits, and nothing is kept: the state goes in and comes out.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aurora_batch import ledger, outlook, replies, router, schema
+from aurora_batch import ledger, outlook, replies, router, schema, trail
 from aurora_batch.fleet import Fleet
 from aurora_batch.policies import Safety
 from aurora_batch.replies import Message
 from aurora_batch.router import BatchRecord, RouterState
 from aurora_batch.schema import DECISION_SCHEMA, Decoded, Record
 from aurora_batch.settings import Settings
+from aurora_batch.trail import Trail
 
 # A solve does counted work, which takes the configured deadline on a slow server. Only one that
 # takes this many times as long, on a machine that is stuck, is ended by the clock.
@@ -41,7 +43,11 @@ class Decided:
 
 
 def decide(
-    records: Sequence[Record], fleet: Fleet, state: RouterState, settings: Settings
+    records: Sequence[Record],
+    fleet: Fleet,
+    state: RouterState,
+    settings: Settings,
+    again: Trail | None = None,
 ) -> Decided:
     """Decide a micro-batch.
 
@@ -52,6 +58,8 @@ def decide(
     ----------
     records
         Ordered by partition and offset, so that the decisions depend on the batch alone.
+    again
+        The trail of this micro-batch, where it was decided before: its solves end where they did.
     """
     began = time.perf_counter()
     decoded = schema.decode(records, max_clock_skew_s=settings.router.max_clock_skew_s)
@@ -60,19 +68,25 @@ def decide(
     order = _by_window(requests, settings)
     if order is not None:
         requests = requests.take(pa.array(order))
-    safety = Safety(deadline_s=SAFETY * settings.router.solver.deadline_ms / 1e3)
-    steps = list(router.decide(requests, fleet, state, settings, safety=safety))
+    net = Safety(deadline_s=SAFETY * settings.router.solver.deadline_ms / 1e3)
+    safeties = repeat(net) if again is None else again.safeties()
+    steps = list(router.decide(requests, fleet, state, settings, safeties=safeties))
     decisions = pa.concat_tables([s.decisions for s in steps] or [DECISION_SCHEMA.empty_table()])
     if order is not None:
         decisions = decisions.take(pa.array(np.argsort(order)))
     done = time.perf_counter()
+    batches = tuple(s.batch for s in steps)
+    decision_messages = replies.decision_messages(records, decoded.index, decisions)
+    dead_letters = replies.dead_letter_messages(records, decoded)
+    if first := decision_messages or dead_letters:
+        trail.mark(first, trail.trail_of(records, batches, state, fleet.version, settings))
     return Decided(
         decoded=decoded,
         decisions=decisions,
-        batches=tuple(s.batch for s in steps),
+        batches=batches,
         state=steps[-1].state if steps else state,
-        decision_messages=replies.decision_messages(records, decoded.index, decisions),
-        dead_letters=replies.dead_letter_messages(records, decoded),
+        decision_messages=decision_messages,
+        dead_letters=dead_letters,
         decode_s=read - began,
         decide_s=done - read,
     )

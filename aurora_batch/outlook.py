@@ -36,15 +36,17 @@ from kernels.pairs import Supply
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-# Part of what is expected that nothing is kept for at a window's start, less as it passes: demand
-# may end early, which no forecast knows, and what is kept then is lost.
-ENDS = 0.15
+# Demand may end early, which no forecast knows, and what is kept then is lost. So nothing is kept
+# for this part of a window's GPU-hours, until so much of the window has passed that an early end is
+# little lost. A constant part sells evenly, and the price of being wrong grows with its square.
+ENDS = 0.107
+ENDS_UNTIL = 0.6
 LEAST_SAMPLE = 50  # requests, before they say anything of others
 # Prices are solved again once this part of a usual window's GPU-hours was asked for (or so much as
 # comes in `resolve_every`), and at least so many times a window.
-SHARE = 1 / 30
-LEAST_OFTEN = 20
-MOST_PRICED = 8_192  # requests of the sample, evenly taken, that prices are solved from
+SHARE = 1 / 45
+LEAST_OFTEN = 30
+MOST_PRICED = 16_384  # requests of the sample, evenly taken, that prices are solved from
 PIECES = 64  # tables that a sample may lie in
 
 SAMPLED = (
@@ -59,6 +61,9 @@ _SCHEMA = pa.schema([*map(REQUEST_SCHEMA.field, SAMPLED), pa.field(ORIGIN, pa.in
 @dataclass(frozen=True, eq=False)
 class Sample:
     """The latest `most` requests by event time, and then by id; never changed in place.
+
+    Of those with one id only the first is in it, by its origin: within a micro-batch the others are
+    rejected, and whoever reads the requests again does not know which were in one micro-batch.
 
     That is a set of requests and an order that do not depend on how they were cut into batches, so
     whoever reads the same requests again, in whatever pieces, has the same sample.
@@ -80,7 +85,7 @@ class Sample:
 
     def table(self) -> pa.Table:
         """Return them as one table, in order."""
-        whole = pa.concat_tables([_SCHEMA.empty_table(), *self.pieces]).combine_chunks()
+        whole = _once_each(pa.concat_tables([_SCHEMA.empty_table(), *self.pieces]))
         times = whole["requested_at"].cast(pa.int64()).to_numpy()
         if not bool((times[1:] > times[:-1]).all()):
             by = [("requested_at", "ascending"), ("request_id", "ascending")]
@@ -96,6 +101,18 @@ class Sample:
         for p in np.unique(partition).tolist():
             first[p] = int(offset[partition == p].min())
         return first
+
+
+def _once_each(requests: pa.Table) -> pa.Table:
+    """Return requests, the first by origin of those with one id."""
+    whole = requests.combine_chunks()
+    ids = pc.dictionary_encode(whole["request_id"].combine_chunks())
+    if len(ids.dictionary) == whole.num_rows:
+        return whole
+    origin = whole[ORIGIN].fill_null(0).to_numpy()
+    order = np.argsort(origin, kind="stable")
+    _, first = np.unique(ids.indices.to_numpy()[order], return_index=True)
+    return whole.take(pa.array(np.sort(order[first])))
 
 
 class Once:
@@ -220,8 +237,7 @@ def _reserve_prices(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Se
     columns = scoring.columns(requests, fleet, tenants)
     whole = Supply(ledger.pool_total.copy(), ledger.pool_total.copy(), tenants.budget.copy())
     problem = Task(columns, fleet, whole, settings.router).problem
-    expected = forecast.hours * (1.0 - ENDS * (1.0 - outlook.gone))
-    scale = float(problem.demand.sum()) / expected
+    scale = float(problem.demand.sum()) / _counted_on(forecast.hours, outlook)
     scaled = replace(
         problem,
         capacity=ledger.pool_left * scale,
@@ -234,3 +250,11 @@ def _reserve_prices(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Se
     found = find_prices(scaled, warm)
     missing = none.budget.size - found.budget.size  # where no request of the sample draws on one
     return Prices(found.pool, np.pad(found.budget, (0, missing)))
+
+
+def _counted_on(expected: float, outlook: Outlook) -> float:
+    """Return the GPU-hours that capacity is kept for, of those that are expected."""
+    if outlook.gone >= ENDS_UNTIL:
+        return expected
+    total = expected + float(outlook.demand.current.sum())
+    return max(expected - ENDS * total, expected / 2)

@@ -21,10 +21,10 @@ batch before, from which the next solve starts.
         outlook.observe                 the batch as a part of recent demand
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +71,8 @@ class BatchRecord:
     value: float  # in the objective of `global`, whatever the policy
     bound: float  # none is worth more, at the reserve prices; NaN where none was computed
     status: str  # why the solve stopped; "sequential" where none ran
-    work: int  # units that the solve did; where `status` is "deadline", it struck at that one
+    work: int  # units that the solve did
+    struck: bool  # the clock ended it at that unit; `Safety(stop_at=work)` repeats it
     pool_prices: F64  # (k,) value per GPU-hour, >= 0; reserve prices included
     budget_prices: F64  # (t,) value per USD, >= 0; the same
     reserve: Prices | None  # None where the batch was decided without looking ahead
@@ -114,24 +115,21 @@ def decide(
     *,
     policy: Policy | None = None,
     certify: bool = False,
-    safety: Safety = NO_SAFETY,
+    safeties: Iterable[Safety] = repeat(NO_SAFETY),
 ) -> Iterator[Step]:
     """Decide requests in log order: a step for each window that they reach.
 
     A request of an older window than the latest one seen is late: it is decided with its
-    neighbours, in the current window.
+    neighbours, in the current window. `safeties` are those of the steps, no fewer.
     """
     reached = ledger.window_of(_event_us(requests), _window_us(settings))
     reached = np.maximum(np.maximum.accumulate(reached), state.ledger.window_us)
     cuts = [0, *(np.flatnonzero(np.diff(reached)) + 1).tolist(), requests.num_rows]
-    for low, high in pairwise(cuts):
-        if low < high:
-            batch = requests.slice(low, high - low)
-            done = step(
-                batch, fleet, state, settings, policy=policy, certify=certify, safety=safety
-            )
-            state = done.state
-            yield done
+    spans = (requests.slice(low, high - low) for low, high in pairwise(cuts) if low < high)
+    for batch, safety in zip(spans, safeties, strict=False):
+        done = step(batch, fleet, state, settings, policy=policy, certify=certify, safety=safety)
+        state = done.state
+        yield done
 
 
 def step(
@@ -234,6 +232,7 @@ def _record(
         bound=_bound(solved, made.value, reserve) if solved else float("nan"),
         status=solved.status if solved else "sequential",
         work=solved.work if solved else 0,
+        struck=solved.struck if solved else False,
         pool_prices=prices.pool,
         budget_prices=prices.budget,
         reserve=reserve,

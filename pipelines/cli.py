@@ -20,6 +20,7 @@ COMMANDS = (
     ("tail", "pipelines.tail", "print decisions as they come"),
     ("replay", "pipelines.replay", "decide a request log offline"),
     ("explain", "pipelines.explain", "why one batch of a log was decided as it was"),
+    ("audit", "pipelines.audit", "make every committed decision again and compare"),
     ("import", "pipelines.traces", "turn a public trace into a request log"),
     ("config", "pipelines.config", "print the effective settings and where each came from"),
 )

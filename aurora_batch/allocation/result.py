@@ -40,6 +40,7 @@ class Allocation:
     status: Status
     seconds: float  # for people; nothing may depend on it
     work: int  # units done: pairs visited and looks at the limits; until a deadline, if one struck
+    struck: bool = False  # by a deadline: `solve` with `stop_at=work` ends at the same moment
 
     @property
     def prices(self) -> Prices:

@@ -177,6 +177,7 @@ def _allocation(
         status=status or meter.status(value, bound),
         seconds=meter.seconds,
         work=meter.used,
+        struck=meter.struck,
     )
 
 

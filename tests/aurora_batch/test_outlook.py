@@ -71,6 +71,20 @@ def test_a_sample_is_the_latest_requests(sizes: list[int], most: int, shuffled: 
         assert sample.table().select(SAMPLED).equals(latest.select(SAMPLED).combine_chunks())
 
 
+def test_of_requests_with_one_id_a_sample_has_the_first() -> None:
+    """By origin, whichever came into it first; without origins, the one that came first."""
+    twice = MANY.slice(0, 3).set_column(
+        0, MANY.schema.field("request_id"), pa.array(["a", "b", "a"])
+    )
+    known = [twice.append_column(outlook.ORIGIN, pa.array([7, 8, 3])).slice(i, 1) for i in range(3)]
+    for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
+        sample = Sample(10)
+        for i in order:
+            sample = sample.add(known[i])
+        assert sorted(sample.table()["gpu_hours"].to_pylist()) == [2.0, 3.0]
+    assert sorted(Sample(10).add(twice).table()["gpu_hours"].to_pylist()) == [1.0, 2.0]
+
+
 def test_at_first_nothing_is_kept() -> None:
     """Without a request seen there are no forecast and no prices, and the batch is its own best."""
     log = scarce()

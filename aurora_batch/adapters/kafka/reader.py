@@ -1,7 +1,7 @@
 """A topic read from a given place, without a group and without a trace."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -66,6 +66,19 @@ class Reader:
             polled = await self._consumer.getmany(timeout_ms=round(timeout_s * 1000))
         return [record_of(r) for part in polled.values() for r in part]
 
+    async def to_end(self) -> AsyncIterator[list[Record]]:
+        """Yield everything from here to what is the end now, some at a time."""
+        async with self._bounded("looking for the end"):
+            ends = await self._consumer.end_offsets(self._assigned)
+        for tp, end in ends.items():
+            while True:
+                async with self._bounded("reading on"):
+                    at = await self._consumer.position(tp)
+                    if at >= end:
+                        break
+                    got = await self._consumer.getmany(tp, timeout_ms=1000, max_records=end - at)
+                yield [record_of(r) for part in got.values() for r in part if r.offset < end]
+
     async def rest(self) -> list[Record]:
         """Return everything from here to what is the end now, partition by partition."""
         records: list[Record] = []
@@ -129,12 +142,13 @@ class Reader:
 
     async def _between(self, tp: Any, low: int, high: int) -> Sequence[Any]:
         """Return aiokafka's records of the offsets low <= offset < high."""
-        self._consumer.seek(tp, low)
+        if await self._consumer.position(tp) != low:  # or what is fetched already were lost
+            self._consumer.seek(tp, low)
         records: list[Any] = []
         # The position also moves over markers of transactions and compacted offsets.
-        while await self._consumer.position(tp) < high:
-            for part in (await self._consumer.getmany(tp, timeout_ms=1000)).values():
-                records += (r for r in part if r.offset < high)
+        while (at := await self._consumer.position(tp)) < high:
+            got = await self._consumer.getmany(tp, timeout_ms=1000, max_records=high - at)
+            records += (r for part in got.values() for r in part if r.offset < high)
         return records
 
     def _bounded(self, doing: str, extra_s: float = 0.0) -> Any:
