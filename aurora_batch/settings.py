@@ -172,6 +172,7 @@ class KafkaSettings(Section, frozen=True, kw_only=True):
     group: Text = "aurora"  # offsets are committed under it
     topics: Topics = Topics()
     partitions: Count = 4  # of topics that `aurora topics create` makes
+    split: Literal["equal", "gpu_type"] = "equal"
     replication: Annotated[int, Meta(ge=1, le=32_767)] = 1
     transactional: Literal["auto", "on", "off"] = "auto"
     request_timeout_ms: Milliseconds = 10_000

@@ -184,7 +184,8 @@ async def made_again(
         if trail.begins != (state.ledger.window_us, state.ledger.batches):
             raise AuditError(
                 f"shard {shard}: a batch is missing, or there twice, before {_named(trail)}; the "
-                "topics must be complete from the shard's first batch on"
+                "topics must be complete from the shard's first batch on, and shards never divided "
+                "anew"
             )
         low = {p: reached.get(p, first) for p, (first, _) in trail.offsets.items()}
         high = {p: end for p, (_, end) in trail.offsets.items()}

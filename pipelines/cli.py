@@ -16,6 +16,7 @@ COMMANDS = (
     ("demo", "pipelines.demo", "the main path end to end on an embedded broker"),
     ("stream", "pipelines.stream", "requests from Kafka become decisions"),
     ("topics", "pipelines.topics", "create the topics"),
+    ("shards", "pipelines.resplit", "show, or change, how a topic is divided between workers"),
     ("produce", "pipelines.produce", "send a request log to the topic of requests"),
     ("tail", "pipelines.tail", "print decisions as they come"),
     ("replay", "pipelines.replay", "decide a request log offline"),

@@ -3,8 +3,9 @@
 Every wait in it has a deadline.
 
     0  take over   start the producer, which fences a predecessor and ends its transaction; only
-                   then read the committed offsets and seek to them, the ledger, and again the
-                   recent requests that its reserve prices come from
+                   then compare the division into shards with what all agreed on, read the
+                   committed offsets and seek to them, the ledger, and again the recent requests
+                   that its reserve prices come from
     1  poll        records into the open micro-batch, until too many bytes are in flight
     2  decode      |
     3  decide      |  in the worker thread, while the next micro-batch fills
@@ -39,6 +40,7 @@ from aurora_batch.metrics import Committed
 from aurora_batch.outlook import Outlook
 from aurora_batch.replies import Message
 from aurora_batch.router import RouterState
+from pipelines import agreement
 from pipelines.intake import Batch, Intake
 
 if TYPE_CHECKING:
@@ -105,10 +107,11 @@ class Session:
         names = (topics.requests, topics.decisions, topics.dead_letters, topics.ledger)
         counts = await worker.cluster.partitions(names)
         own = worker.shard.partitions(counts[topics.requests])
-        transactional = worker.settings.kafka.transactional != "off"
-        self._sink = Sink(worker.cluster, counts, worker.identity if transactional else None)
+        name = agreement.transactional_id(worker.settings.kafka, worker.identity)
+        self._sink = Sink(worker.cluster, counts, name)
         stack.push_async_callback(self._sink.close)
         await self._sink.open()
+        await agreement.agree(worker.cluster, worker.shard, counts[topics.requests], self._sink)
         self._source = Source(worker.cluster, topics.requests, own)
         stack.push_async_callback(self._source.close)
         await self._source.open()
@@ -122,7 +125,7 @@ class Session:
         worker.metrics.took_over()
         log.info(
             "shard %s begins at %s, %s", worker.shard, _shown(offsets),
-            "one transaction a batch" if transactional else "at least once",
+            "at least once" if name is None else "one transaction a batch",
         )  # fmt: skip
 
     async def _restored(self, offsets: Mapping[int, int]) -> RouterState:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from aurora_batch.adapters.kafka import partition_of_key
 from aurora_batch.errors import UsageError
+from aurora_batch.model import normalize_gpu
 from aurora_batch.settings import ProviderSettings, Settings
 
 
@@ -56,9 +58,12 @@ class Shard:
         return f"aurora-{group}-{topic}-shard-{self.index}-of-{self.count}"
 
     def share(self, settings: Settings) -> Settings:
-        """Return settings with this shard's part of capacities and budgets: an equal one.
+        """Return settings with this shard's part of capacities and budgets.
 
         All shards together then never exceed a pool or a budget, without talking to each other.
+        By `kafka.split: equal` each has an equal part of every pool; by `gpu_type`, where producers
+        key requests by it, a pool belongs as a whole to the shard that reads its GPU type. Budgets
+        are divided equally. Raises `UsageError` where a pool would belong to two shards.
         """
         if self.count == 1:
             return settings
@@ -68,10 +73,14 @@ class Shard:
             else t
             for name, t in settings.tenants.items()
         }
-        providers = {name: self._part(p) for name, p in settings.providers.items()}
+        by_key = settings.kafka.split == "gpu_type"
+        providers = {
+            name: self._keyed(name, p, settings.kafka.partitions) if by_key else self._equal(p)
+            for name, p in settings.providers.items()
+        }
         return msgspec.structs.replace(settings, tenants=tenants, providers=providers)
 
-    def _part(self, provider: ProviderSettings) -> ProviderSettings:
+    def _equal(self, provider: ProviderSettings) -> ProviderSettings:
         capacity = provider.capacity_gpu_hours_per_step
         part = (
             {gpu: hours / self.count for gpu, hours in capacity.items()}
@@ -79,6 +88,28 @@ class Shard:
             else capacity / self.count
         )
         return msgspec.structs.replace(provider, capacity_gpu_hours_per_step=part)
+
+    def _keyed(self, name: str, provider: ProviderSettings, partitions: int) -> ProviderSettings:
+        capacity = provider.capacity_gpu_hours_per_step
+        owners = {
+            gpu: partition_of_key(gpu.encode(), partitions) % self.count
+            for gpu in map(normalize_gpu, provider.base_price_usd_per_hour)
+        }
+        if isinstance(capacity, dict):
+            part = {
+                gpu: hours if owners[normalize_gpu(gpu)] == self.index else 0.0
+                for gpu, hours in capacity.items()
+            }
+            return msgspec.structs.replace(provider, capacity_gpu_hours_per_step=part)
+        if len(set(owners.values())) > 1:
+            places = ", ".join(f"{gpu} to shard {i}" for gpu, i in sorted(owners.items()))
+            raise UsageError(
+                f"providers.{name} has one capacity for GPU types that kafka.split=gpu_type sends "
+                f"to several shards, which would all spend it ({places}); state "
+                "capacity_gpu_hours_per_step by GPU type, or set kafka.split=equal"
+            )
+        own = capacity if self.index in owners.values() else 0.0
+        return msgspec.structs.replace(provider, capacity_gpu_hours_per_step=own)
 
 
 WHOLE = Shard()

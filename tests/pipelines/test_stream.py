@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from pipelines.shards import Shard
 from tests.streaming import (
     StreamProcess,
     decisions_of,
@@ -158,14 +157,3 @@ def test_a_taken_port_is_one_line(embedded: str, tmp_path: Path) -> None:
         assert f"127.0.0.1:{port}: Address already in use; choose another --metrics-port" in line
 
     run(go())
-
-
-def test_shards_share_partitions_and_capacity() -> None:
-    """Every partition has one owner, and the parts of a pool make the whole."""
-    shards = [Shard.parse(f"{i}/3") for i in range(3)]
-
-    owned = [p for shard in shards for p in shard.partitions(7)]
-    parts = [shard.share(settings_for("a:1")).providers["akash"] for shard in shards]
-
-    assert sorted(owned) == list(range(7))
-    assert sum(p.capacity_gpu_hours_per_step for p in parts) == pytest.approx(220)

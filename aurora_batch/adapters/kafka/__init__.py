@@ -14,7 +14,7 @@ it mean more to the worker: `Doubtful` (nobody knows how it ended: rewind and be
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import Doubtful, Fenced
 from aurora_batch.adapters.kafka.reader import Reader
-from aurora_batch.adapters.kafka.sink import Sink, Staged
+from aurora_batch.adapters.kafka.sink import Sink, Staged, partition_of_key
 from aurora_batch.adapters.kafka.source import Source
 from aurora_batch.adapters.kafka.topics import Created, create_topics
 
@@ -28,4 +28,5 @@ __all__ = [
     "Source",
     "Staged",
     "create_topics",
+    "partition_of_key",
 ]

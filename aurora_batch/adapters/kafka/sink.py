@@ -26,6 +26,13 @@ from aurora_batch.replies import Message
 # mean hundreds of round trips for a micro-batch; brokers refuse more than 1 MiB.
 BATCH_BYTES = 512 * 1024
 _STOP_S = 2.0
+_PARTITIONER = DefaultPartitioner()
+
+
+def partition_of_key(key: bytes, partitions: int) -> int:
+    """Return the partition of a key, as every Kafka client places it (murmur2)."""
+    every = list(range(partitions))
+    return int(_PARTITIONER(key, every, every))
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,6 @@ class Sink:
         self._cluster = cluster
         self._transactional = transactional_id is not None
         self._partitions = {topic: list(range(n)) for topic, n in partitions.items()}
-        self._partitioner = DefaultPartitioner()
         self._placed: dict[tuple[str, bytes], int] = {}
         self._sent: list[Any] = []
         self._producer = AIOKafkaProducer(
@@ -73,12 +79,12 @@ class Sink:
             await self._producer.start()
 
     def partition_of(self, topic: str, key: bytes) -> int:
-        """Return the partition of a key, as every Kafka client places it (murmur2)."""
+        """Return the partition of a key."""
         place = self._placed.get((topic, key))
         if place is None:
             if len(self._placed) > 100_000:
                 self._placed.clear()
-            place = self._partitioner(key, self._partitions[topic], self._partitions[topic])
+            place = partition_of_key(key, len(self._partitions[topic]))
             self._placed[topic, key] = place
         return place
 
@@ -112,6 +118,19 @@ class Sink:
         """Send everything and wait until the broker has it."""
         async with self._bounded("sending", self._cluster.timeout_s):
             await self._send(staged)
+
+    async def send_at_once(self, staged: Staged) -> None:
+        """Send everything in one transaction, where there is a transactional id.
+
+        Raises what `commit` does.
+        """
+        if not self._transactional:
+            await self.send(staged)
+            return
+        async with self._bounded("sending at once", self._cluster.transaction_s):
+            await self._producer.begin_transaction()
+            await self._send(staged)
+            await self._producer.commit_transaction()
 
     async def commit(self, staged: Staged, offsets: Mapping[int, int], source: Source) -> None:
         """Send everything and commit the offsets of the requests it came from.
