@@ -76,7 +76,7 @@ def anneal(
     choice, left, purse = plan.choice, plan.left, plan.purse
     moved, before = log.request, log.before
     n, risen, work, s = choice.size, 0.0, 0, state[0]
-    while work < limit:
+    while work < limit and n > 0:
         work += TRY_WORK
         s = _stepped(s)
         i = _drawn(s, n)

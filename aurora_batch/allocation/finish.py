@@ -35,7 +35,9 @@ TIME_SHARE = {0.15: 0.03, 0.4: 0.06, 1.0: 0.15}
 # Another search of all that is open when this share of the time is left, with this share of it: by
 # then fewer pairs are.
 LAST_AT, LAST_SHARE = 0.4, 0.5
-LP_PAIRS = 2_000  # beyond, the linear relaxation takes longer than its better prices are worth
+# The linear relaxation, about 5 ms that no clock ends, is solved for better prices in problems of
+# at most so many pairs and with a deadline of at least so many seconds.
+LP_PAIRS, LP_LEAST_S = 2_000, 0.1
 SAFETY_S = 0.015  # a search starts slowly and looks at the clock now and then only
 UNLIMITED_NODES = 1 << 30
 # Work without gain, for each pair, after which random tries are given up, or begin again where only
@@ -73,6 +75,12 @@ class Core(NamedTuple):
         served = choice >= 0
         joined[self.request[served]] = self.rows.pair[choice[served]]
         return joined
+
+
+def lp_worth_it(market: Market, meter: Meter) -> bool:
+    """Whether to solve the linear relaxation before all tries: not where they are few."""
+    small = market.rows.pool.size <= LP_PAIRS
+    return small and meter.timed and (meter.deadline_s or 0.0) >= LP_LEAST_S and not meter.late()
 
 
 class _Part:

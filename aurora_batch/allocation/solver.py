@@ -124,7 +124,7 @@ def _auto(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outco
     plan, quotes, _ = _dual(market, warm, meter, seed)
     if market.rows.pool.size > dual.SHAKEN_PAIRS:
         return plan, quotes, None
-    if meter.timed and market.rows.pool.size <= finish.LP_PAIRS and not meter.late():
+    if finish.lp_worth_it(market, meter):
         quotes = _tightened(market, quotes)
     plan = finish.shake(market, quotes, plan, meter, seed)
     if meter.done(repair.worth(market.rows, plan), quotes.bound):
