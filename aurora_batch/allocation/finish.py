@@ -32,9 +32,9 @@ NODES = 5_000
 # Parts of the gap that a pair may lose, one search each, and of the time left to search it.
 SHARES = (0.15, 0.4, 1.0)
 TIME_SHARE = {0.15: 0.03, 0.4: 0.06, 1.0: 0.15}
-# Another search of all that is open when this share of the time is left, with this share of it: by
-# then fewer pairs are.
-LAST_AT, LAST_SHARE = 0.4, 0.5
+# When this share of the time is left, another search of all that is open, for this share of what is
+# left, if by then the open pairs are fewer than this share of what they were.
+LAST_AT, LAST_SHARE, LAST_PAIRS = 0.4, 0.5, 0.7
 # The linear relaxation, about 5 ms that no clock ends, is solved for better prices in problems of
 # at most so many pairs and with a deadline of at least so many seconds.
 LP_PAIRS, LP_LEAST_S = 2_000, 0.1
@@ -43,16 +43,22 @@ UNLIMITED_NODES = 1 << 30
 # Work without gain, for each pair, after which random tries are given up, or begin again where only
 # a deadline ends them.
 PATIENCE = 2_500
-# What follows on each other until a deadline. Random tries say how much of the gap one may lose:
-# small steps search better, but where values are round, only a large one leads anywhere. An
-# annealing says how much of the gap its pairs may lose, and which share of the price used room is
-# charged: without, it fills what is free; with, it leaves room for what fits better.
-TRIES = {0: 0.1, 3: 0.4}
-ANNEALINGS = {1: (0.6, 0.0), 2: (0.6, 0.8), 4: (0.3, 0.0), 5: (0.3, 0.8)}
+# Random tries and two annealings take turns until a deadline. Random tries have a share of the gap
+# that one may lose: small steps search better, but where values are round, only a large one leads
+# anywhere. An annealing has the share of the gap that its pairs may lose, and the share of its
+# price that room is charged: at none, it fills what is free; at more, it leaves room for what fits
+# better.
+DROPS = (0.1, 0.4)
+ANNEALINGS = (((0.6, 0.0), (0.6, 0.8)), ((0.3, 0.0), (0.3, 0.8)))
 JUMP = 10  # how far to go from the best before random tries, in pairs
 # Of an annealing: heats, as a part of the mean value, and work at each.
 HEATS = np.geomspace(0.07, 0.0035, 24)
 HEAT_WORK = 50_000
+
+
+# Values are round if they are whole numbers of this part of 1, as closely. Sums are rounded too:
+# a step counts this much less.
+FINEST, ROUND, STEP_SLACK = 1_000, 1e-9, 1e-3
 
 
 class Core(NamedTuple):
@@ -90,7 +96,7 @@ class _Part:
         rows = market.rows
         self._market, self._quotes, self._plan = market, quotes, plan
         self._value = repair.worth(rows, plan)
-        self._core = core = _core(market, quotes, share * (quotes.bound - self._value))
+        self._core = core = _core(market, quotes, share * _gap(market, quotes, self._value))
         self.empty = not core.rows.pool.size
         self.market = Market(core.rows, core.supply)
         self.start = dual.plan_of(self.market, core.inside(plan.choice, rows.pool.size), quotes)
@@ -152,21 +158,27 @@ def search_on(
 
     Each begins from the best so far. Returns that, and whether nothing better exists.
     """
-    turn, searched = 0, False
     last = LAST_AT * (meter.seconds_left() or 0.0)
+    few, turn, searched = LAST_PAIRS * _open(market, quotes, plan), 0, False
     while not meter.done(repair.worth(market.rows, plan), quotes.bound):
-        if not searched and (meter.seconds_left() or 0.0) < last:
-            plan, proven = _search(market, quotes, plan, 1.0, LAST_SHARE, meter)
-            if proven:
-                return plan, True
-            searched = True
-        kind = turn % (len(TRIES) + len(ANNEALINGS))
-        if kind in TRIES:
-            plan = shake(market, quotes, plan, meter, seed + turn, TRIES[kind], JUMP)
-        else:
-            plan = anneal(market, quotes, plan, meter, seed + turn, *ANNEALINGS[kind])
+        drop = DROPS[turn % len(DROPS)]
+        plan = shake(market, quotes, plan, meter, seed + turn, drop, JUMP)
+        for share, credit in ANNEALINGS[turn % len(ANNEALINGS)]:
+            plan = anneal(market, quotes, plan, meter, seed + turn, share, credit)
         turn += 1
+        if not searched and (meter.seconds_left() or 0.0) < last:
+            searched = True
+            if _open(market, quotes, plan) <= few:
+                plan, proven = _search(market, quotes, plan, 1.0, LAST_SHARE, meter)
+                if proven:
+                    return plan, True
     return plan, False
+
+
+def _open(market: Market, quotes: Quotes, plan: Plan) -> int:
+    """Pairs that a better plan may have and that are not decided."""
+    core = _core(market, quotes, _gap(market, quotes, repair.worth(market.rows, plan)))
+    return core.rows.pool.size
 
 
 def search(market: Market, quotes: Quotes, plan: Plan, meter: Meter) -> tuple[Plan, bool]:
@@ -188,7 +200,7 @@ def _search(
 ) -> tuple[Plan, bool]:
     """Search the pairs that lose at most `share` of the gap."""
     value = repair.worth(market.rows, plan)
-    core = _core(market, quotes, share * (quotes.bound - value))
+    core = _core(market, quotes, share * _gap(market, quotes, value))
     pairs = core.rows.pool.size
     nodes = int(min((meter.left - START_WORK) // (NODE_WORK * max(pairs, 1)), NODES))
     seconds = meter.seconds_left()
@@ -209,6 +221,19 @@ def _search(
     other = dual.plan_of(market, core.whole(found.choice), quotes)
     better = repair.worth(market.rows, other) > value
     return other if better else plan, found.proven
+
+
+def _gap(market: Market, quotes: Quotes, value: float) -> float:
+    """What a better plan may lose at the prices: the gap, less what it is better by at least.
+
+    That is something where all values are multiples of one number, such as quarters.
+    """
+    parts = market.rows.value * FINEST
+    whole = np.rint(parts)
+    step = 0.0
+    if parts.size and (np.abs(parts - whole) < ROUND).all():
+        step = float(np.gcd.reduce(whole.astype(np.int64))) / FINEST
+    return max(quotes.bound - value - (1.0 - STEP_SLACK) * step, 0.0)
 
 
 def _core(market: Market, quotes: Quotes, slack: float) -> Core:
