@@ -48,6 +48,7 @@ def compile_kernels() -> None:
         prices = solve(problem, work=100_000).prices
         solve(problem, work=100_000, warm_start=prices)
         PEERS["greedy"](problem, 0.0)
+    solve(instances.small(1), deadline_s=1.0)  # as long as it takes to get to random tries
 
 
 def measured(name: str, seed: int, limit_s: float, *, quick: bool = False) -> list[Run]:

@@ -124,14 +124,23 @@ def _auto(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outco
     plan, quotes, _ = _dual(market, warm, meter, seed)
     if market.rows.pool.size > dual.SHAKEN_PAIRS:
         return plan, quotes, None
+    if finish.lp_worth_it(market, meter):
+        quotes = _tightened(market, quotes)
     plan = finish.shake(market, quotes, plan, meter, seed)
     if meter.done(repair.worth(market.rows, plan), quotes.bound):
         return plan, quotes, None
     plan, proven = finish.search(market, quotes, plan, meter)
-    if proven:
-        return plan, quotes, "optimal"
-    shake = finish.shake_on if meter.timed else finish.shake  # time was given to use
-    return shake(market, quotes, plan, meter, seed + 1), quotes, None
+    if not meter.timed and not proven:
+        return finish.shake(market, quotes, plan, meter, seed + 1), quotes, None
+    if not proven:  # time was given to use
+        plan, proven = finish.search_on(market, quotes, plan, meter, seed + 1)
+    return plan, quotes, "optimal" if proven else None
+
+
+def _tightened(market: Market, quotes: Quotes) -> Quotes:
+    """The prices of the linear relaxation, where they prove more."""
+    least = pricing.quote(market, market.priceable(exact.lp_prices(market.rows, market.supply)))
+    return min(quotes, least, key=lambda q: q.bound)
 
 
 def _greedy(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outcome:
@@ -145,8 +154,7 @@ def _exact(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outc
     rows, supply = market.rows, market.supply
     quotes = pricing.find_prices(market, warm, meter)
     if rows.pool.size <= LP_PAIRS:
-        least = pricing.quote(market, market.priceable(exact.lp_prices(rows, supply)))
-        quotes = min(quotes, least, key=lambda q: q.bound)
+        quotes = _tightened(market, quotes)
     found = exact.best_choice(rows, supply, time_limit=meter.seconds_left())
     plan = dual.plan_of(market, found.choice, quotes)
     return plan, quotes, "optimal" if found.proven else None
