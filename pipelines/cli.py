@@ -18,6 +18,7 @@ COMMANDS = (
     ("topics", "pipelines.topics", "create the topics"),
     ("produce", "pipelines.produce", "send a request log to the topic of requests"),
     ("tail", "pipelines.tail", "print decisions as they come"),
+    ("dlq", "pipelines.dlq", "list, show and send again what was no request"),
     ("replay", "pipelines.replay", "decide a request log offline"),
     ("explain", "pipelines.explain", "why one batch of a log was decided as it was"),
     ("import", "pipelines.traces", "turn a public trace into a request log"),

@@ -1,7 +1,7 @@
 """A topic read from a given place, without a group and without a trace."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -76,6 +76,40 @@ class Reader:
                 records += map(record_of, await self._between(tp, start, end))
         return records
 
+    async def parts(self, *, settled: bool = False) -> AsyncIterator[list[Record]]:
+        """Yield everything from the earliest to what is the end now, in parts of some records.
+
+        Partition by partition, in the order of offsets; as much is held as one fetch brings.
+
+        Parameters
+        ----------
+        settled
+            Wait first until every transaction that wrote before now has ended, so that nothing
+            which was committed before now is missed.
+        """
+        if settled:
+            for tp in self._assigned:
+                await self._uncovered(tp)
+        async with self._bounded("asking for offsets"):
+            low = await self._consumer.beginning_offsets(self._assigned)
+            high = await self._consumer.end_offsets(self._assigned)
+        for tp in self._assigned:
+            self._consumer.seek(tp, low[tp])
+            position = low[tp]
+            while position < high[tp]:
+                part, position = await self._next_part(tp, position)
+                if records := [record_of(r) for r in part if r.offset < high[tp]]:
+                    yield records
+
+    async def _next_part(self, tp: Any, position: int) -> tuple[list[Any], int]:
+        """Return the next records of a partition and the position after them."""
+        async with self._bounded("reading"):
+            while True:
+                part = (await self._consumer.getmany(tp, timeout_ms=500)).get(tp, [])
+                after = await self._consumer.position(tp)
+                if after != position:
+                    return part, after
+
     async def between(self, low: Mapping[int, int], high: Mapping[int, int]) -> list[Record]:
         """Return the records of the offsets low <= offset < high of each partition of `low`.
 
@@ -117,7 +151,7 @@ class Reader:
         """Wait until every transaction that wrote to a partition before now has ended."""
         raw = AIOKafkaConsumer(isolation_level="read_uncommitted", **self._cluster.options)
         longest_s = self._cluster.settings.transaction_timeout_ms / 1000
-        async with self._bounded("waiting for transactions on the ledger", longest_s):
+        async with self._bounded(f"waiting for transactions on {self._topic}", longest_s):
             try:
                 await raw.start()
                 end = (await raw.end_offsets([tp]))[tp]

@@ -136,6 +136,21 @@ class Sink:
             )
             await self._producer.commit_transaction()
 
+    async def commit_alone(self, *staged: Staged) -> None:
+        """Send everything, one after the other, in one transaction, without offsets.
+
+        Raises as `commit` does.
+        """
+        if not self._transactional:
+            for part in staged:
+                await self.send(part)
+            return
+        async with self._bounded("committing", self._cluster.transaction_s):
+            await self._producer.begin_transaction()
+            for part in staged:
+                await self._send(part)
+            await self._producer.commit_transaction()
+
     async def _send(self, staged: Staged) -> None:
         lanes: dict[tuple[str, int], list[Any]] = {}
         for topic, partition, batch in staged.batches:
