@@ -19,6 +19,11 @@ COMMANDS = (
     ("produce", "pipelines.produce", "send a request log to the topic of requests"),
     ("tail", "pipelines.tail", "print decisions as they come"),
     ("dlq", "pipelines.dlq", "list, show and send again what was no request"),
+    (
+        "doctor",
+        "pipelines.doctor",
+        "what is unsafe about broker, topics and settings, and what to do",
+    ),
     ("replay", "pipelines.replay", "decide a request log offline"),
     ("explain", "pipelines.explain", "why one batch of a log was decided as it was"),
     ("import", "pipelines.traces", "turn a public trace into a request log"),

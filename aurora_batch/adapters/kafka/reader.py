@@ -125,15 +125,16 @@ class Reader:
                     records += map(record_of, await self._between(tp, begin, end))
         return records
 
-    async def last_value(self, key: bytes, partition: int) -> bytes | None:
+    async def last_value(self, key: bytes, partition: int, *, patient: bool = True) -> bytes | None:
         """Return the newest value under `key` in a partition, None where there is none.
 
         Reads backwards in steps that double, since what is asked for is mostly near the end. A
         value that is committed may lie behind the beginning of somebody else's open transaction,
-        where committed records cannot be read yet; the end of that is waited for.
+        where committed records cannot be read yet; the end of that is waited for, where `patient`.
         """
         tp = TopicPartition(self._topic, partition)
-        await self._uncovered(tp)
+        if patient:
+            await self._uncovered(tp)
         async with self._bounded("reading back"):
             first = (await self._consumer.beginning_offsets([tp]))[tp]
             end = (await self._consumer.end_offsets([tp]))[tp]
