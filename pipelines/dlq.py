@@ -27,7 +27,10 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "dlq",
         help="list, show and send again what was no request",
-        description="Look at the dead letters of kafka.topics.dead_letters; send them again.",
+        description=(
+            "Look at the dead letters of kafka.topics.dead_letters; send them again. Each ACTION\n"
+            "has --kafka HOST:PORT, --config DIR, --set KEY=VALUE, --quiet and --json."
+        ),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -14,16 +14,21 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from aurora_batch import dead_letters, schema
+from aurora_batch.adapters.kafka import Sink
+from aurora_batch.errors import BrokerError
 from aurora_batch.replies import Message
 from aurora_batch.settings import Settings
+from pipelines import redrive
 from tests import requests
 from tests.aurora_batch.schema.payloads import BAD
 from tests.broker import Broker
 from tests.pipelines.test_commands import aurora
 from tests.pipelines.test_exactly_once import prepared
 from tests.streaming import (
+    cluster_of,
     decisions_of,
     drained,
     records_of,
@@ -317,4 +322,62 @@ def test_a_redrive_that_dies_sends_nothing_twice(kafka_broker: Broker, point: st
     run(drained(lenient(settings)))
 
     assert 0 < first < count
+    assert decided(settings) == {f"r{i}": 1 for i in range(count)}
+
+
+@pytest.mark.kafka
+def test_a_mark_behind_an_open_transaction_is_waited_for(kafka_broker: Broker) -> None:
+    """Readers do not see it yet; a redrive that did not wait would send the request again."""
+
+    async def go() -> tuple[set[str], int]:
+        settings = await prepared(kafka_broker, "covered")
+        cluster, topics = cluster_of(settings), settings.kafka.topics
+        await send(settings, [skewed(0)])
+        await drained(settings)
+        everything = dead_letters.chooser()
+        (letter,) = (await redrive.scan(cluster, settings, everything)).letters
+        other = AIOKafkaProducer(transactional_id="somebody", **cluster.options)
+        await other.start()
+        await other.begin_transaction()
+        for p in range(4):
+            await other.send_and_wait(topics.dead_letters, b"half", partition=p)
+        sink = Sink(cluster, await cluster.partitions([topics.dead_letters]))
+        await sink.open()
+        await sink.send(sink.stage({topics.dead_letters: dead_letters.marks([letter])}))
+        await sink.close()
+        hidden = (await redrive.scan(cluster, settings, everything)).redriven
+
+        again = asyncio.create_task(
+            redrive.redrive(cluster, lenient(settings), everything, (), force=True)
+        )
+        await asyncio.wait([again], timeout=1)
+        await other.abort_transaction()
+        await other.stop()
+        return hidden, len((await again).identities)
+
+    assert run(go()) == (set(), 0)
+
+
+@pytest.mark.kafka
+def test_two_redrives_at_once_send_each_letter_once(kafka_broker: Broker) -> None:
+    """The younger fences the older, or finds its marks."""
+    count = 600
+
+    async def go() -> Settings:
+        settings = await prepared(kafka_broker, "both", batch=1000)
+        await send(settings, map(skewed, range(count)))
+        await drained(settings)
+        eased, cluster = lenient(settings), cluster_of(settings)
+        both = (
+            redrive.redrive(cluster, eased, dead_letters.chooser(), (), force=False)
+            for _ in range(2)
+        )
+        ends = await asyncio.gather(*both, return_exceptions=True)
+        assert all(isinstance(end, redrive.Plan | BrokerError) for end in ends), ends
+        await redrive.redrive(cluster, eased, dead_letters.chooser(), (), force=False)
+        await drained(eased)
+        return settings
+
+    settings = run(go())
+
     assert decided(settings) == {f"r{i}": 1 for i in range(count)}
