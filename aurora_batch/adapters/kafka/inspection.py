@@ -1,7 +1,7 @@
 """A look at a cluster that leaves no trace: nothing is created, sent or committed."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as kafka_errors
@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from aurora_batch.adapters.kafka import protocol
 from aurora_batch.adapters.kafka.cluster import Cluster
-from aurora_batch.adapters.kafka.errors import translated
+from aurora_batch.adapters.kafka.errors import Doubtful, translated
 from aurora_batch.adapters.kafka.reader import Reader
 from aurora_batch.cluster_view import (
     Api,
@@ -25,9 +25,9 @@ from aurora_batch.cluster_view import (
     Transaction,
 )
 from aurora_batch.errors import BrokerError
-from aurora_batch.settings import Topics
 
 OPEN_STATES = ("Ongoing", "PrepareCommit", "PrepareAbort", "PrepareEpochFence")
+T = TypeVar("T")
 LAST = 20  # offsets of each partition in which the newest timestamp is looked for
 
 
@@ -73,7 +73,10 @@ class _Look:
         if before is not None and after is not None and producers is not None:
             lasting = sorted(before & after)
             held_back = tuple(OpenTransaction(*o[:3], o[2] in producers) for o in lasting)
-        places = await self._places(topics)
+        places = await self._seen("offsets of the group", self._places(topics), {})
+        nothing: frozenset[str] = frozenset()
+        ledgers = await self._seen("ledger", self._ledgers(topics, identities), nothing)
+        newest_us = await self._seen("times of requests", self._newest(topics, places), None)
         return ClusterView(
             brokers=len(self._client.cluster.brokers()),
             features=protocol.features_of(versions),
@@ -83,8 +86,8 @@ class _Look:
             places=places,
             transactions=transactions,
             held_back=held_back,
-            ledgers=await self._ledgers(topics, identities),
-            newest_us=await self._newest(topics, places),
+            ledgers=ledgers,
+            newest_us=newest_us,
             unseen=tuple(self._unseen),
         )
 
@@ -94,14 +97,35 @@ class _Look:
         try:
             async with translated(f"asking for {what}", self._cluster.bootstrap, self._seconds):
                 return await self._client.send(node, request)
-        except NotImplementedError:
-            why = "the broker speaks other versions of the request"
+        except (BrokerError, NotImplementedError) as error:
+            self._note(what, error)
+            return None
+
+    async def _seen(self, what: str, looking: Awaitable[T], otherwise: T) -> T:
+        """Return what a look found; `otherwise`, noted, where it is not allowed."""
+        try:
+            return await looking
         except BrokerError as error:
-            if not isinstance(error.__cause__, kafka_errors.IncompatibleBrokerVersion):
-                raise
+            self._note(what, error)
+            return otherwise
+
+    def _note(self, what: str, error: Exception) -> None:
+        """Note why something cannot be seen; raise it where the broker went away meanwhile."""
+        if isinstance(error, NotImplementedError):
+            why = "the broker speaks other versions of the request"
+        elif isinstance(error.__cause__, kafka_errors.IncompatibleBrokerVersion):
             why = "the broker has no such request"
+        elif isinstance(error, Doubtful):
+            raise error
+        else:
+            why = str(error)
         self._unseen.append(f"{what}: {why}")
-        return None
+
+    def _refused(self, what: str, code: int, message: str | None = None) -> bool:
+        """Return whether an answer is an error, which is noted."""
+        if code:
+            self._unseen.append(f"{what}: {message or kafka_errors.for_code(code).__name__}")
+        return bool(code)
 
     @property
     def _seconds(self) -> float:
@@ -110,7 +134,9 @@ class _Look:
     async def _topics(self) -> dict[str, TopicView]:
         """Return those of our topics that exist. Asks for all: naming one could create it."""
         answer = await self._ask("topics", MetadataRequest(None, allow_auto_topic_creation=False))
-        wanted = set(names_of(self._names))
+        if answer is None:
+            raise BrokerError(f"{self._cluster.bootstrap} does not say which topics there are")
+        wanted = {getattr(self._names, field) for field in self._names.__struct_fields__}
         found = {t[1]: t[3] for t in answer.topics if t[0] == 0 and t[1] in wanted}
         for topic, partitions in found.items():
             self._leaders.update({(topic, p[1]): p[2] for p in partitions if p[2] >= 0})
@@ -148,15 +174,13 @@ class _Look:
                 resources = [ConfigResource(kind, name) for kind, name in wanted.values()]
                 answers = await admin.describe_configs(resources)
         except (BrokerError, NotImplementedError) as error:
-            self._unseen.append(f"{what}: {str(error) or 'the broker has no such request'}")
+            self._note(what, error)
             return {}
         finally:
             await admin.close()
         found: dict[str, dict[str, str]] = {}
         for code, message, _, name, entries in (r for a in answers for r in a.resources):
-            if code:
-                self._unseen.append(f"{what}: {message or kafka_errors.for_code(code).__name__}")
-            else:
+            if not self._refused(what, code, message):
                 found[name] = {e[0]: e[1] for e in entries if e[1] is not None}
         return found
 
@@ -166,7 +190,7 @@ class _Look:
         producers: set[int] = set()
         for broker in self._client.cluster.brokers():
             answer = await self._ask("transactions", protocol.ListTransactions(), broker.nodeId)
-            if answer is None or answer.error_code:
+            if answer is None or self._refused("transactions", answer.error_code):
                 return None, None
             producers |= {p for _, p, state, _ in answer.states if state in OPEN_STATES}
             mine = [name for name, *_ in answer.states if self._is_ours(name)]
@@ -223,9 +247,11 @@ class _Look:
                 continue
             request = protocol.DescribeProducers(topic, partition)
             answer = await self._ask("producers of partitions", request, node)
-            if answer is None or answer.topics[0][1][0][1]:
+            if answer is None:
                 return None
-            writers = answer.topics[0][1][0][3]
+            _, code, _, writers, _ = answer.topics[0][1][0]
+            if self._refused(f"producers of {topic}/{partition}", code):
+                return None
             found |= {(topic, partition, w[0], w[5]) for w in writers if w[5] >= 0}
         return found
 
@@ -258,11 +284,6 @@ class _Look:
         async with Reader(self._cluster, name, from_start=False) as reader:
             records = await reader.between(low, high)
         return max((r.timestamp_us for r in records if r.timestamp_us >= 0), default=None)
-
-
-def names_of(topics: Topics) -> list[str]:
-    """Return the names of our topics."""
-    return [getattr(topics, field) for field in topics.__struct_fields__]
 
 
 def _apis(versions: Any) -> Iterable[Api]:
