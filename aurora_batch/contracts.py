@@ -236,12 +236,21 @@ def _dead_letter() -> Json:
         "aurora-schema-version": text,
         "aurora-timestamp": {**text, "format": "date-time"},
     }
+    may = {
+        "aurora-cut-from-bytes": {**text, "description": "Size, where the value was cut short."},
+        "aurora-redriven-from": {
+            **text,
+            "description": "TOPIC:PARTITION:OFFSET[:ROW] of the dead letter that this was before.",
+        },
+    }
     return {
-        "summary": "A dead letter: original value, key and headers, and why.",
+        "summary": "A dead letter: original value, key and headers, and why. Records without "
+        "`aurora-reason` are marks of `aurora dlq redrive`: no value, and in the header "
+        "`aurora-redriven` what was sent again.",
         "contentType": "application/octet-stream",
         "headers": {
             "type": "object",
-            "properties": reasons,
+            "properties": {**reasons, **may},
             "required": [
                 name for name in reasons if name not in ("aurora-row", "aurora-timestamp")
             ],

@@ -117,7 +117,8 @@ def _dead_letter(record: Record, rejection: Rejection) -> Message:
     """Return the bytes that were sent; where they are too many, the first ones and their number."""
     value = dead_letter_value(record, rejection)
     if _size(record.headers) > MAX_HEADERS:
-        record = structs.replace(record, headers=())
+        form = (_ARROW,) if is_arrow(record.headers) else ()  # without it nobody could read it
+        record = structs.replace(record, headers=form)
     headers = dead_letter_headers(record, rejection)
     if value is not None and len(value) > MAX_VALUE:
         headers = (*headers, ("aurora-cut-from-bytes", str(len(value)).encode()))

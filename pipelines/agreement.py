@@ -104,5 +104,5 @@ async def _written(
         known = await read(cluster, reader, partition)
         if known is None:
             record = Message(msgspec.json.encode(wanted), key)
-            await sink.send_at_once(sink.stage({ledger: [record]}))
+            await sink.commit_alone(sink.stage({ledger: [record]}))
         return known or wanted

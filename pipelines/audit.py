@@ -164,8 +164,8 @@ async def _trails(cluster: Cluster, topics: Sequence[str], tally: Tally) -> Asyn
     """Yield the trails of topics, and take all of their messages into the tally."""
     for topic in topics:
         async with Reader(cluster, topic, from_start=True) as reader:
-            async for records in reader.to_end():
-                tally.add(records)
+            async for records in reader.parts(settled=True):
+                tally.add(r for r in records if r.value is not None or _is_dead(r))
                 for r in records:
                     if (trail := trail_in(r.headers)) is not None:
                         yield trail
@@ -223,14 +223,18 @@ class _Named(msgspec.Struct):
 
 def _batch_of(m: Message | Record) -> str:
     """Return the batch that a decision belongs to; dead letters are told apart by partition."""
-    said = dict(m.headers)
-    if "aurora-reason" in said:
-        return f"dead letters of partition {said['aurora-partition'].decode()}"
+    if _is_dead(m):
+        return f"dead letters of partition {dict(m.headers)['aurora-partition'].decode()}"
     value = m.value or b""
     if m.headers and is_arrow(m.headers):
         with pa.ipc.open_stream(value) as stream:
             return str(stream.read_all()["batch_id"][0])
     return str(msgspec.json.decode(value, type=_Named).batch_id)
+
+
+def _is_dead(m: Message | Record) -> bool:
+    """Whether it is a dead letter; the mark of a redrive beside it is none."""
+    return any(name == "aurora-reason" for name, _ in m.headers)
 
 
 def _bytes_of(m: Message | Record) -> bytes:

@@ -19,6 +19,12 @@ COMMANDS = (
     ("shards", "pipelines.resplit", "show, or change, how a topic is divided between workers"),
     ("produce", "pipelines.produce", "send a request log to the topic of requests"),
     ("tail", "pipelines.tail", "print decisions as they come"),
+    ("dlq", "pipelines.dlq", "list, show and send again what was no request"),
+    (
+        "doctor",
+        "pipelines.doctor",
+        "what is unsafe about broker, topics and settings, and what to do",
+    ),
     ("replay", "pipelines.replay", "decide a request log offline"),
     ("explain", "pipelines.explain", "why one batch of a log was decided as it was"),
     ("audit", "pipelines.audit", "make every committed decision again and compare"),

@@ -121,7 +121,7 @@ async def divide(
                 await _end(cluster, counts, part)
             messages += [Message(None, part.identity().encode()) for part in old]
             messages += divided(old, [await _ledger(reader, sink, p) for p in old], new)
-        await sink.send_at_once(sink.stage({topics.ledger: messages}))
+        await sink.commit_alone(sink.stage({topics.ledger: messages}))
     return known, wanted
 
 

@@ -16,7 +16,12 @@ from aurora_batch.schema.columns import (
     Record,
     Rejection,
 )
-from aurora_batch.schema.dead_letters import dead_letter_headers, dead_letter_value
+from aurora_batch.schema.dead_letters import (
+    dead_letter_headers,
+    dead_letter_value,
+    microseconds,
+    rfc3339,
+)
 from aurora_batch.schema.decoding import decode, decode_json, decode_table
 from aurora_batch.schema.encoding import (
     encode_arrow,
@@ -44,4 +49,6 @@ __all__ = [
     "encode_json",
     "encode_requests_arrow",
     "encode_requests_json",
+    "microseconds",
+    "rfc3339",
 ]

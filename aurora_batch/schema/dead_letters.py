@@ -13,13 +13,15 @@ from aurora_batch.schema.columns import SCHEMA_VERSION, Record, Rejection
 from aurora_batch.schema.encoding import stream_of
 
 PREFIX = "aurora-"
+# On a request that was a dead letter before: TOPIC:PARTITION:OFFSET[:ROW] of the original.
+REDRIVEN_FROM = PREFIX + "redriven-from"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def dead_letter_headers(record: Record, rejection: Rejection) -> tuple[tuple[str, bytes], ...]:
     """Return the record's own headers and `aurora-reason`, `-detail`, coordinates and time.
 
-    `aurora-` headers of an earlier death are replaced.
+    `aurora-` headers of an earlier death are replaced, but for where it was sent again from.
     """
     said = {
         "reason": rejection.fault.value,
@@ -29,17 +31,35 @@ def dead_letter_headers(record: Record, rejection: Rejection) -> tuple[tuple[str
         "offset": str(record.offset),
         "row": None if rejection.row is None else str(rejection.row),
         "schema-version": str(SCHEMA_VERSION),
-        "timestamp": _rfc3339(record.timestamp_us),
+        "timestamp": rfc3339(record.timestamp_us),
     }
-    own = tuple(h for h in record.headers if not h[0].startswith(PREFIX))
+    own = tuple(h for h in record.headers if not h[0].startswith(PREFIX) or h[0] == REDRIVEN_FROM)
     return own + tuple((PREFIX + name, text.encode()) for name, text in said.items() if text)
 
 
-def _rfc3339(timestamp_us: int) -> str | None:
+def rfc3339(timestamp_us: int) -> str | None:
+    """Return UTC microseconds as headers say them; None for -1, no time.
+
+    >>> rfc3339(1_000_002)
+    '1970-01-01T00:00:01.000002Z'
+    """
     if timestamp_us < 0:
         return None
     time = _EPOCH + timedelta(microseconds=timestamp_us)
     return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def microseconds(text: str | None) -> int:
+    """Return a time as headers say it in UTC microseconds; -1 where there is none, or no time.
+
+    >>> microseconds("1970-01-01T00:00:01.000002Z")
+    1000002
+    """
+    try:
+        time = datetime.fromisoformat(text or "")
+    except ValueError:
+        return -1
+    return (time.replace(tzinfo=time.tzinfo or UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def dead_letter_value(record: Record, rejection: Rejection) -> bytes | None:

@@ -78,3 +78,14 @@ def test_nothing_makes_nothing() -> None:
     """A batch without decisions has no messages."""
     none = np.zeros(0, np.int64)
     assert replies.decision_messages([], none, schema.DECISION_SCHEMA.empty_table()) == []
+
+
+def test_a_letter_without_its_headers_still_says_that_it_is_arrow() -> None:
+    """Or nobody could read it, nor send it again."""
+    huge = ("h", b"." * 100_000)
+    records = [Record(b"?", b"k", "t", 3, 7, headers=(huge, ARROW))]
+
+    (letter,) = decided(records).dead_letters
+
+    assert letter.headers[0] == ARROW
+    assert "h" not in dict(letter.headers)

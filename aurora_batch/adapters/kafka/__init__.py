@@ -5,6 +5,7 @@
     Reader      a whole topic, without a group: `aurora tail`, the demo, the ledger at a takeover
     Cluster     where the broker is and how to sign in; which topics there are
     create_topics
+    inspect_cluster   what `aurora doctor` looks at
 
 What leaves here as an exception is a `BrokerError` of one line that says what to do. Two kinds of
 it mean more to the worker: `Doubtful` (nobody knows how it ended: rewind and begin again) and
@@ -13,6 +14,7 @@ it mean more to the worker: `Doubtful` (nobody knows how it ended: rewind and be
 
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import Doubtful, Fenced
+from aurora_batch.adapters.kafka.inspection import inspect_cluster
 from aurora_batch.adapters.kafka.reader import Reader
 from aurora_batch.adapters.kafka.sink import Sink, Staged, partition_of_key
 from aurora_batch.adapters.kafka.source import Source
@@ -28,5 +30,6 @@ __all__ = [
     "Source",
     "Staged",
     "create_topics",
+    "inspect_cluster",
     "partition_of_key",
 ]

@@ -66,19 +66,6 @@ class Reader:
             polled = await self._consumer.getmany(timeout_ms=round(timeout_s * 1000))
         return [record_of(r) for part in polled.values() for r in part]
 
-    async def to_end(self) -> AsyncIterator[list[Record]]:
-        """Yield everything from here to what is the end now, some at a time."""
-        async with self._bounded("looking for the end"):
-            ends = await self._consumer.end_offsets(self._assigned)
-        for tp, end in ends.items():
-            while True:
-                async with self._bounded("reading on"):
-                    at = await self._consumer.position(tp)
-                    if at >= end:
-                        break
-                    got = await self._consumer.getmany(tp, timeout_ms=1000, max_records=end - at)
-                yield [record_of(r) for part in got.values() for r in part if r.offset < end]
-
     async def rest(self) -> list[Record]:
         """Return everything from here to what is the end now, partition by partition."""
         records: list[Record] = []
@@ -88,6 +75,40 @@ class Reader:
                 start = await self._consumer.position(tp)
                 records += map(record_of, await self._between(tp, start, end))
         return records
+
+    async def parts(self, *, settled: bool = False) -> AsyncIterator[list[Record]]:
+        """Yield everything from the earliest to what is the end now, in parts of some records.
+
+        Partition by partition, in the order of offsets; as much is held as one fetch brings.
+
+        Parameters
+        ----------
+        settled
+            Wait first until every transaction that wrote before now has ended, so that nothing
+            which was committed before now is missed.
+        """
+        if settled:
+            for tp in self._assigned:
+                await self._uncovered(tp)
+        async with self._bounded("asking for offsets"):
+            low = await self._consumer.beginning_offsets(self._assigned)
+            high = await self._consumer.end_offsets(self._assigned)
+        for tp in self._assigned:
+            self._consumer.seek(tp, low[tp])
+            position = low[tp]
+            while position < high[tp]:
+                part, position = await self._next_part(tp, position)
+                if records := [record_of(r) for r in part if r.offset < high[tp]]:
+                    yield records
+
+    async def _next_part(self, tp: Any, position: int) -> tuple[list[Any], int]:
+        """Return the next records of a partition and the position after them."""
+        async with self._bounded("reading"):
+            while True:
+                part = (await self._consumer.getmany(tp, timeout_ms=500)).get(tp, [])
+                after = await self._consumer.position(tp)
+                if after != position:
+                    return part, after
 
     async def between(self, low: Mapping[int, int], high: Mapping[int, int]) -> list[Record]:
         """Return the records of the offsets low <= offset < high of each partition of `low`.
@@ -104,15 +125,16 @@ class Reader:
                     records += map(record_of, await self._between(tp, begin, end))
         return records
 
-    async def last_value(self, key: bytes, partition: int) -> bytes | None:
+    async def last_value(self, key: bytes, partition: int, *, patient: bool = True) -> bytes | None:
         """Return the newest value under `key` in a partition, None where there is none.
 
         Reads backwards in steps that double, since what is asked for is mostly near the end. A
         value that is committed may lie behind the beginning of somebody else's open transaction,
-        where committed records cannot be read yet; the end of that is waited for.
+        where committed records cannot be read yet; the end of that is waited for, where `patient`.
         """
         tp = TopicPartition(self._topic, partition)
-        await self._uncovered(tp)
+        if patient:
+            await self._uncovered(tp)
         async with self._bounded("reading back"):
             first = (await self._consumer.beginning_offsets([tp]))[tp]
             end = (await self._consumer.end_offsets([tp]))[tp]
@@ -130,7 +152,7 @@ class Reader:
         """Wait until every transaction that wrote to a partition before now has ended."""
         raw = AIOKafkaConsumer(isolation_level="read_uncommitted", **self._cluster.options)
         longest_s = self._cluster.settings.transaction_timeout_ms / 1000
-        async with self._bounded("waiting for transactions on the ledger", longest_s):
+        async with self._bounded(f"waiting for transactions on {self._topic}", longest_s):
             try:
                 await raw.start()
                 end = (await raw.end_offsets([tp]))[tp]

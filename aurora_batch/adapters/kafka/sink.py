@@ -119,19 +119,6 @@ class Sink:
         async with self._bounded("sending", self._cluster.timeout_s):
             await self._send(staged)
 
-    async def send_at_once(self, staged: Staged) -> None:
-        """Send everything in one transaction, where there is a transactional id.
-
-        Raises what `commit` does.
-        """
-        if not self._transactional:
-            await self.send(staged)
-            return
-        async with self._bounded("sending at once", self._cluster.transaction_s):
-            await self._producer.begin_transaction()
-            await self._send(staged)
-            await self._producer.commit_transaction()
-
     async def commit(self, staged: Staged, offsets: Mapping[int, int], source: Source) -> None:
         """Send everything and commit the offsets of the requests it came from.
 
@@ -153,6 +140,21 @@ class Sink:
             await self._producer.send_offsets_to_transaction(
                 source.to_commit(offsets), self._cluster.settings.group
             )
+            await self._producer.commit_transaction()
+
+    async def commit_alone(self, *staged: Staged) -> None:
+        """Send everything, one after the other, in one transaction, without offsets.
+
+        Raises as `commit` does.
+        """
+        if not self._transactional:
+            for part in staged:
+                await self.send(part)
+            return
+        async with self._bounded("committing", self._cluster.transaction_s):
+            await self._producer.begin_transaction()
+            for part in staged:
+                await self._send(part)
             await self._producer.commit_transaction()
 
     async def _send(self, staged: Staged) -> None:

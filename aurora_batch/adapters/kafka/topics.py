@@ -1,15 +1,17 @@
 """The topics, created as they should be."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from aurora_batch.adapters.kafka.cluster import Cluster
-from aurora_batch.adapters.kafka.errors import translated
+from aurora_batch.adapters.kafka.errors import Doubtful, translated
 from aurora_batch.errors import BrokerError
 
+_LOOK_S = 0.05
 # A takeover reads the ledger backwards from its end; small segments, cleaned early, keep it short.
 COMPACTED = {
     "cleanup.policy": "compact",
@@ -32,7 +34,8 @@ async def create_topics(
 ) -> list[Created]:
     """Create topics, given with their configuration; those that exist stay as they are.
 
-    Raises `BrokerError` where the broker is away or refuses.
+    When it returns, the broker names them to whoever asks. Raises `BrokerError` where the
+    broker is away or refuses.
     """
     await cluster.partitions([])  # says so where no broker answers
     admin = AIOKafkaAdminClient(**cluster.options)
@@ -46,7 +49,22 @@ async def create_topics(
             response = await admin.create_topics(wanted)
     finally:
         await admin.close()
-    return [_created(cluster, *said) for said in response.topic_errors]
+    created = [_created(cluster, *said) for said in response.topic_errors]
+    await _known(cluster, [topic.topic for topic in created])
+    return created
+
+
+async def _known(cluster: Cluster, topics: Iterable[str]) -> None:
+    """Wait until topics are known: the controller has them a moment before the brokers do."""
+    async with translated("creating topics", cluster.bootstrap, cluster.timeout_s):
+        while True:
+            try:
+                await cluster.partitions(topics)
+                return
+            except Doubtful:
+                raise
+            except BrokerError:
+                await asyncio.sleep(_LOOK_S)
 
 
 def _created(cluster: Cluster, topic: str, code: int, message: str | None = None) -> Created:

@@ -43,6 +43,16 @@ def test_second_death_replaces_the_first() -> None:
     assert "aurora-timestamp" not in dict(again)
 
 
+def test_where_it_was_sent_again_from_stays() -> None:
+    """Of all `aurora-` headers this one is the record's own."""
+    came = ("aurora-redriven-from", b"aurora.requests:3:41")
+    rejection = Rejection(0, None, Fault.MALFORMED, "again", None)
+
+    headers = dead_letter_headers(Record(b"{", headers=(came,)), rejection)
+
+    assert headers[0] == came
+
+
 def test_value_is_the_bytes_that_were_sent() -> None:
     """Even where there were none."""
     rejection = Rejection(0, None, Fault.MALFORMED, "", None)
