@@ -67,6 +67,7 @@ def be_a_worker(output: str, point: str, count: int, delay_s: float, arguments: 
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         arm(point, Freezer(count, delay_s).burn)
         code = main(["stream", *arguments])
     finally:
@@ -84,23 +85,26 @@ def status_of(status: int) -> str | int:
 
 
 def serve() -> None:
-    """Obey until stdin ends; then end every worker that is left."""
+    """Obey until SIGTERM; then end every worker that is left."""
     running: set[int] = set()
-    for line in sys.stdin:
-        [(verb, what)] = json.loads(line).items()
-        answer: str | int
-        if verb == "start":
-            answer = start(what)
-            running.add(answer)
-        else:
-            options = os.WUNTRACED if verb == STOPPED else 0
-            answer = status_of(os.waitpid(what, options)[1])
-            if answer != STOPPED:
-                running.discard(what)
-        sys.stdout.write(f"{json.dumps(answer)}\n")
-        sys.stdout.flush()
-    for pid in running:
-        os.kill(pid, signal.SIGKILL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        for line in sys.stdin:
+            [(verb, what)] = json.loads(line).items()
+            answer: str | int
+            if verb == "start":
+                answer = start(what)
+                running.add(answer)
+            else:
+                options = os.WUNTRACED if verb == STOPPED else 0
+                answer = status_of(os.waitpid(what, options)[1])
+                if answer != STOPPED:
+                    running.discard(what)
+            sys.stdout.write(f"{json.dumps(answer)}\n")
+            sys.stdout.flush()
+    finally:
+        for pid in running:
+            os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

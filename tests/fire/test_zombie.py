@@ -11,6 +11,7 @@ The successor is the one that the next round freezes, so that all rounds are one
 import asyncio
 import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ ROUNDS = rounds(8, 50)
 BATCH = 50
 LONGEST_S = 0.012  # a transaction takes about this long
 FENCED = "another worker has taken this shard over"
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Nursery]:
+    """A nursery for the tests of this module."""
+    with nursery() as running:
+        yield running
 
 
 class Stream:
@@ -65,7 +73,7 @@ async def one_round(
 ) -> ForkedWorker:
     """Freeze, take over, commit, wake; return the successor, which freezes at `place` next."""
     await frozen(victim, stream)
-    successor = await workers.start(place)
+    successor = await workers.start(victim.folder, place)
     await witness.saw(stream.sent)
     victim.signal(signal.SIGCONT)
     await stream.more(BATCH)
@@ -79,7 +87,7 @@ async def one_round(
     return successor
 
 
-def test_zombies_are_fenced(kafka_broker: Broker, tmp_path: Path) -> None:
+def test_zombies_are_fenced(kafka_broker: Broker, workers: Nursery, tmp_path: Path) -> None:
     """The commit of a zombie is refused, it ends by itself and says why, each request is once."""
     rng = random.Random(11)
 
@@ -87,8 +95,8 @@ def test_zombies_are_fenced(kafka_broker: Broker, tmp_path: Path) -> None:
         settings = await prepared(kafka_broker, "zombie", batch=BATCH)
         write_settings(settings, tmp_path)
         stream = Stream(settings)
-        async with nursery(tmp_path, tmp_path) as workers, witness_of(settings) as witness:
-            worker = await workers.start(places(rng))
+        async with witness_of(settings) as witness:
+            worker = await workers.start(tmp_path, places(rng))
             await stream.more(BATCH)
             await witness.saw(stream.sent)
             for _ in range(ROUNDS):
@@ -104,19 +112,21 @@ def test_zombies_are_fenced(kafka_broker: Broker, tmp_path: Path) -> None:
     asyncio.run(asyncio.wait_for(go(), 280))
 
 
-def test_without_transactions_a_zombie_doubles(kafka_broker: Broker, tmp_path: Path) -> None:
+def test_without_transactions_a_zombie_doubles(
+    kafka_broker: Broker, workers: Nursery, tmp_path: Path
+) -> None:
     """The control: where offsets are committed apart from what was sent, both workers decide."""
 
     async def go() -> None:
         settings = await prepared(kafka_broker, "naive-zombie", batch=BATCH, transactional="off")
         write_settings(settings, tmp_path)
         stream = Stream(settings)
-        async with nursery(tmp_path, tmp_path) as workers, witness_of(settings) as witness:
-            victim = await workers.start(Frozen("before offsets alone", 2))
+        async with witness_of(settings) as witness:
+            victim = await workers.start(tmp_path, Frozen("before offsets alone", 2))
             await stream.more(BATCH)
             await witness.saw(stream.sent)
             await frozen(victim, stream)
-            successor = await workers.start(Frozen("before offsets alone"))
+            successor = await workers.start(tmp_path, Frozen("before offsets alone"))
             await witness.saw(stream.sent)
             assert len(witness.doubled) >= BATCH
 

@@ -5,9 +5,9 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,30 +26,47 @@ class Frozen:
 
 
 class Nursery:
-    """Starts workers with the settings of a folder."""
+    """Starts workers; one command at a time."""
 
-    def __init__(self, process: asyncio.subprocess.Process, settings: Path, logs: Path) -> None:
-        self._process = process
-        self._settings = settings
-        self._logs = logs
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fire.nursery"],
+            cwd=Path(__file__).parents[2],
+            env=plain_environ(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         self._started = 0
 
-    async def ask(self, verb: str, what: Any) -> Any:
-        """Send a command and return the answer."""
+    def _tell(self, verb: str, what: Any) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({verb: what}).encode() + b"\n")
-        line = await self._process.stdout.readline()
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
         assert line, "the nursery has ended"
         return json.loads(line)
 
-    async def start(self, place: Frozen) -> "ForkedWorker":
-        """Start a worker that freezes at a place once it is armed."""
+    async def ask(self, verb: str, what: Any) -> Any:
+        """Send a command and return the answer."""
+        return await asyncio.to_thread(self._tell, verb, what)
+
+    async def start(self, folder: Path, place: Frozen) -> "ForkedWorker":
+        """Start a worker, with the settings of a folder, that freezes once it is armed."""
         self._started += 1
-        log = self._logs / f"worker-{self._started}.log"
-        order = {"arguments": ["--config", str(self._settings)], "output": str(log)}
+        log = folder / f"worker-{self._started}.log"
+        order = {"arguments": ["--config", str(folder)], "output": str(log)}
         pid = await self.ask("start", {**order, **vars(place)})
         return ForkedWorker(self, pid, log)
+
+    def close(self) -> None:
+        """End it, and with it its workers."""
+        # Not communicate(): a command may still be waited for when a test has failed.
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 class ForkedWorker:
@@ -59,6 +76,11 @@ class ForkedWorker:
         self._nursery = nursery
         self._pid = pid
         self._log = log
+
+    @property
+    def folder(self) -> Path:
+        """Of its settings."""
+        return self._log.parent
 
     @property
     def output(self) -> str:
@@ -85,16 +107,11 @@ class ForkedWorker:
         await self.ended()
 
 
-@contextlib.asynccontextmanager
-async def nursery(settings: Path, logs: Path) -> AsyncIterator[Nursery]:
+@contextlib.contextmanager
+def nursery() -> Iterator[Nursery]:
     """Run a nursery; at the end it and its workers have ended."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.fire.nursery", stdin=PIPE, stdout=PIPE, env=plain_environ(),
-        cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    running = Nursery()
     try:
-        yield Nursery(process, settings, logs)
+        yield running
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        await process.wait()
+        running.close()
