@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from aiokafka import errors as kafka_errors
 
+from aurora_batch.adapters.kafka.once import Unanswered
 from aurora_batch.errors import BrokerError
 
 T = TypeVar("T")
@@ -87,6 +88,8 @@ def _translate(error: Any, doing: str, bootstrap: str) -> BrokerError:
             "was too short, or the topic was made anew: choose another kafka.group to begin at "
             "the earliest"
         )
+    if isinstance(error.__context__, Unanswered):
+        error = error.__context__  # of aiokafka's "Unexpected error during batch delivery"
     return Doubtful(f"{doing} at {bootstrap} failed: {_line(error)}")
 
 

@@ -18,6 +18,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import settled, translated
+from aurora_batch.adapters.kafka.once import sent_once
 from aurora_batch.adapters.kafka.source import Source
 from aurora_batch.errors import BrokerError
 from aurora_batch.replies import Message
@@ -63,6 +64,7 @@ class Sink:
             max_batch_size=BATCH_BYTES,
             **cluster.options,
         )
+        self._producer.client.send = sent_once(self._producer.client.send)
 
     async def open(self) -> None:
         """Connect. With a transactional id this fences a predecessor and ends its transaction.

@@ -1,0 +1,183 @@
+"""Commits in doubt: a worker behind a proxy that loses, cuts and holds up what it and the broker say.
+
+Each round arms one fault at one API of the commit protocol, feeds requests until it has struck, and
+waits until everything is decided: the worker recovers by itself. All rounds are one long stream.
+
+    python -m pytest -m kafka tests/fire/test_doubt.py                      30 rounds
+    AURORA_ROUNDS=full python -m pytest -m kafka tests/fire/test_doubt.py   200 rounds (make storm)
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+import pytest
+
+from aurora_batch.adapters.kafka import Doubtful, Sink
+from aurora_batch.settings import Settings
+from pipelines import session
+from pipelines.worker import Worker
+from tests.broker import Broker
+from tests.fire.intents import Intents, RecordingAccount, check_whole, recording_sink
+from tests.fire.proxy import Api, Fault, Kind, Proxy, proxy_at
+from tests.fire.rounds import rounds
+from tests.fire.watching import Witness, check_order, witness_of
+from tests.streaming import prepared, records_of, request, send, worker_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
+
+ROUNDS = rounds(30, 200)
+BATCH = 40
+MOST_FEEDS = 5  # until a fault must have struck
+STOPS = 10  # rounds, of which one also stops the worker in mid-fault
+TIMEOUT_MS = 1000  # of a request; an answer that is swallowed costs a round this much
+RECOVERY_S = 30.0
+AT_TAKEOVER = (Api.FIND_COORDINATOR, Api.INIT_PRODUCER_ID)
+
+
+class Shard:
+    """A worker behind a proxy, started again when it is stopped; and the stream that it decides."""
+
+    def __init__(self, settings: Settings, through: Settings, proxy: Proxy) -> None:
+        self.settings = settings
+        self.proxy = proxy
+        self.sent = self.bad = 0
+        self.intents = Intents()
+        self._through = through
+        self._stop = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the worker."""
+        self._stop = asyncio.Event()
+        worker: Worker = worker_for(self._through)
+        worker.account = RecordingAccount(self.intents)
+        self._running = asyncio.create_task(worker.run(self._stop))
+
+    async def stop(self) -> None:
+        """Stop it; it ends in bounded time, where the broker's answer is missing in doubt."""
+        assert self._running is not None
+        self._stop.set()
+        with suppress(Doubtful):
+            await asyncio.wait_for(self._running, RECOVERY_S)
+
+    async def more(self, count: int) -> None:
+        """Send `count` more requests, and one that is none."""
+        numbers = range(self.sent, self.sent + count)
+        bad = request(-1 - self.bad, gpu_hours=-1)
+        await send(self.settings, [bad, *map(request, numbers)])
+        self.sent += count
+        self.bad += 1
+
+    async def decided(self, witness: Witness) -> None:
+        """Wait until everything that was sent is decided, or fail as the worker does."""
+        assert self._running is not None
+        async with asyncio.timeout(RECOVERY_S):
+            seen = asyncio.create_task(witness.saw(self.sent))
+            await asyncio.wait([seen, self._running], return_when=asyncio.FIRST_COMPLETED)
+            if not seen.done():
+                seen.cancel()
+                await self._running
+            await seen
+
+
+@asynccontextmanager
+async def shard_behind_proxy(
+    broker: Broker, prefix: str, patch: pytest.MonkeyPatch, kind: type[Sink] = Sink
+) -> AsyncIterator[Shard]:
+    """Run a worker behind a proxy, with topics of its own."""
+    settings = await prepared(
+        broker,
+        prefix,
+        batch=BATCH,
+        request_timeout_ms=TIMEOUT_MS,
+        transaction_timeout_ms=6 * TIMEOUT_MS,
+    )
+    kafka = msgspec.structs.replace(settings.kafka, bootstrap=broker.proxy)
+    through = msgspec.structs.replace(settings, kafka=kafka)
+    async with proxy_at(broker.proxy, broker.behind_proxy) as proxy:
+        shard = Shard(settings, through, proxy)
+        patch.setattr(session, "Sink", recording_sink(shard.intents, settings.kafka.topics, kind))
+        shard.start()
+        try:
+            yield shard
+        finally:
+            await shard.stop()
+
+
+def fault_of(rng: random.Random) -> list[Fault]:
+    """Choose what happens; a fault of a takeover needs one that leads to it first."""
+    api, kind = rng.choice(list(Api)), rng.choice(list(Kind))
+    if api is Api.INIT_PRODUCER_ID and kind is Kind.LATE:
+        kind = Kind.RESET_AFTER  # a late one fences the worker itself: a test of its own, below
+    longest_s = 2.5 * TIMEOUT_MS / 1000
+    fault = Fault(kind, api, rng.randrange(3), rng.uniform(0.0, longest_s))
+    if api in AT_TAKEOVER:
+        fault.skip = 0
+        return [Fault(Kind.RESET_AFTER, Api.END_TXN), fault]
+    return [fault]
+
+
+async def one_round(shard: Shard, witness: Witness, faults: list[Fault], *, stop: bool) -> None:
+    """Let faults strike, and the worker recover from them."""
+    shard.proxy.arm(*faults)
+    for _ in range(MOST_FEEDS):
+        await shard.more(2 * BATCH)
+        if stop:
+            await asyncio.wait_for(faults[0].fired.wait(), RECOVERY_S)
+            await shard.stop()
+            shard.start()
+            stop = False
+        await shard.decided(witness)
+        if faults[-1].fired.is_set():
+            break
+
+    assert faults[-1].fired.is_set(), faults
+    assert not witness.doubled
+
+
+def test_no_doubt_tears_or_doubles_a_batch(
+    kafka_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever answer is lost: each request once, in order, each batch whole; it goes on."""
+    rng = random.Random(17)
+
+    async def go() -> None:
+        async with (
+            shard_behind_proxy(kafka_broker, "doubt", monkeypatch) as shard,
+            witness_of(shard.settings) as witness,
+        ):
+            await shard.more(BATCH)
+            await shard.decided(witness)
+            import time
+
+            for number in range(ROUNDS):
+                stop = number % STOPS == STOPS - 1
+                fs = fault_of(rng)
+                t = time.time()
+                await one_round(shard, witness, fs, stop=stop)
+                print(
+                    "RND",
+                    number,
+                    round(time.time() - t, 2),
+                    fs[-1].api.name,
+                    fs[-1].kind.name,
+                    fs[-1].skip,
+                    stop,
+                    flush=True,
+                )
+            await shard.stop()
+
+            topics = shard.settings.kafka.topics
+            decisions = await records_of(shard.settings, topics.decisions)
+            dead = await records_of(shard.settings, topics.dead_letters)
+            ledger = await records_of(shard.settings, topics.ledger)
+            assert set(witness.ids.values()) == {1}
+            assert len(decisions) == len(witness.records) == shard.sent
+            assert len(dead) == shard.bad
+            check_order(decisions)
+            check_whole(shard.intents, decisions, dead, ledger)
+
+    asyncio.run(asyncio.wait_for(go(), 880))
