@@ -35,6 +35,7 @@ class Kind(StrEnum):
     RESET_AFTER = "the request arrives, connection reset instead of an answer"
     SWALLOWED = "the request arrives, no answer ever comes, the connection stays open"
     DELAYED = "the answer comes late"
+    HELD = "the request arrives late, and so does the answer"
     LATE = "connection reset, the request arrives after all, later"
 
 
@@ -50,6 +51,11 @@ class Fault:
     fired: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def let_go(self) -> None:
+        """Release what is held up."""
+        assert self.release is not None
+        self.release.set()
+
     async def held(self) -> None:
         """Wait as long as it holds a request, or an answer, up."""
         if self.release is None:
@@ -62,7 +68,7 @@ class Proxy:
     """Forwards from one address to another; faults are used up, first in, first out."""
 
     def __init__(self, target: str) -> None:
-        self._target = target.split(":")
+        self._target = target.split(":")[0], int(target.split(":")[1])
         self._faults: list[Fault] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -83,29 +89,28 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        host, port = self._target
-        try:
-            broker, forth = await asyncio.open_connection(host, int(port))
-        except OSError:
-            reset(back)
-            return
+        writers: list[asyncio.StreamWriter] = [back]
+        pumps: list[asyncio.Task[None]] = []
         waiting: dict[int, Fault] = {}
-        pumps = [
-            asyncio.create_task(self._requests(client, back, forth, waiting)),
-            asyncio.create_task(self._answers(broker, back, waiting)),
-        ]
         try:
+            broker, forth = await asyncio.open_connection(*self._target)
+            writers.append(forth)
+            pumps += [
+                asyncio.create_task(self._requests(client, back, forth, waiting)),
+                asyncio.create_task(self._answers(broker, back, waiting)),
+            ]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            late = [f for f in waiting.values() if f.kind is Kind.LATE]
-            for fault in late:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(fault.done.wait(), LONGEST_S)
+            for fault in waiting.values():
+                if fault.kind is Kind.LATE:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(fault.done.wait(), LONGEST_S)
+        except OSError:
+            pass  # the broker is away, which the client finds out by itself
         finally:
+            for writer in writers:
+                reset(writer)
             for pump in pumps:
                 pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            for writer in (back, forth):
-                reset(writer)
 
     async def _requests(
         self,
@@ -126,7 +131,7 @@ class Proxy:
                         reset(back)
                     if fault.kind is Kind.RESET_BEFORE:
                         return
-                    if fault.kind is Kind.LATE:
+                    if fault.kind in (Kind.HELD, Kind.LATE):
                         await fault.held()
                 forth.write(frame)
                 await forth.drain()

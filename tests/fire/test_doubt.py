@@ -1,4 +1,4 @@
-"""Commits in doubt: a worker behind a proxy that loses, cuts and holds up what it and the broker say.
+"""Commits in doubt: a worker behind a proxy that loses, cuts and holds up what is said.
 
 Each round arms one fault at one API of the commit protocol, feeds requests until it has struck, and
 waits until everything is decided: the worker recovers by itself. All rounds are one long stream.
@@ -9,22 +9,25 @@ waits until everything is decided: the worker recovers by itself. All rounds are
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import msgspec
 import pytest
 
-from aurora_batch.adapters.kafka import Doubtful, Sink
+from aurora_batch.adapters.kafka import Doubtful, Fenced, Sink
 from aurora_batch.settings import Settings
 from pipelines import session
 from pipelines.worker import Worker
 from tests.broker import Broker
 from tests.fire.intents import Intents, RecordingAccount, check_whole, recording_sink
+from tests.fire.naive import HopefulSink, InsistingSink
 from tests.fire.proxy import Api, Fault, Kind, Proxy, proxy_at
 from tests.fire.rounds import rounds
 from tests.fire.watching import Witness, check_order, witness_of
-from tests.streaming import prepared, records_of, request, send, worker_for
+from tests.streaming import decisions_of, prepared, records_of, request, send, until, worker_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 
@@ -49,12 +52,25 @@ class Shard:
         self._stop = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Start the worker."""
-        self._stop = asyncio.Event()
-        worker: Worker = worker_for(self._through)
-        worker.account = RecordingAccount(self.intents)
-        self._running = asyncio.create_task(worker.run(self._stop))
+    async def start(self) -> None:
+        """Start the worker, as a supervisor would: a fault in its first takeover ends it."""
+        while True:
+            self._stop = asyncio.Event()
+            worker = worker_for(self._through)
+            worker.account = RecordingAccount(self.intents)
+            self._running = asyncio.create_task(worker.run(self._stop))
+            await until(_ready_or_ended(worker, self._running))
+            if not self._running.done():
+                return
+            with suppress(Doubtful):
+                await self._running
+
+    async def crash(self) -> None:
+        """End the worker in the middle of whatever it does."""
+        assert self._running is not None
+        self._running.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._running
 
     async def stop(self) -> None:
         """Stop it; it ends in bounded time, where the broker's answer is missing in doubt."""
@@ -83,9 +99,18 @@ class Shard:
             await seen
 
 
+def _ready_or_ended(
+    worker: Worker, running: asyncio.Task[None]
+) -> Callable[[], Coroutine[Any, Any, bool]]:
+    async def condition() -> bool:
+        return worker.ready or running.done()
+
+    return condition
+
+
 @asynccontextmanager
 async def shard_behind_proxy(
-    broker: Broker, prefix: str, patch: pytest.MonkeyPatch, kind: type[Sink] = Sink
+    broker: Broker, prefix: str, patch: pytest.MonkeyPatch, sink: type[Sink] | None = None
 ) -> AsyncIterator[Shard]:
     """Run a worker behind a proxy, with topics of its own."""
     settings = await prepared(
@@ -99,8 +124,8 @@ async def shard_behind_proxy(
     through = msgspec.structs.replace(settings, kafka=kafka)
     async with proxy_at(broker.proxy, broker.behind_proxy) as proxy:
         shard = Shard(settings, through, proxy)
-        patch.setattr(session, "Sink", recording_sink(shard.intents, settings.kafka.topics, kind))
-        shard.start()
+        patch.setattr(session, "Sink", sink or recording_sink(shard.intents, settings.kafka.topics))
+        await shard.start()
         try:
             yield shard
         finally:
@@ -128,7 +153,7 @@ async def one_round(shard: Shard, witness: Witness, faults: list[Fault], *, stop
         if stop:
             await asyncio.wait_for(faults[0].fired.wait(), RECOVERY_S)
             await shard.stop()
-            shard.start()
+            await shard.start()
             stop = False
         await shard.decided(witness)
         if faults[-1].fired.is_set():
@@ -151,23 +176,10 @@ def test_no_doubt_tears_or_doubles_a_batch(
         ):
             await shard.more(BATCH)
             await shard.decided(witness)
-            import time
 
             for number in range(ROUNDS):
                 stop = number % STOPS == STOPS - 1
-                fs = fault_of(rng)
-                t = time.time()
-                await one_round(shard, witness, fs, stop=stop)
-                print(
-                    "RND",
-                    number,
-                    round(time.time() - t, 2),
-                    fs[-1].api.name,
-                    fs[-1].kind.name,
-                    fs[-1].skip,
-                    stop,
-                    flush=True,
-                )
+                await one_round(shard, witness, fault_of(rng), stop=stop)
             await shard.stop()
 
             topics = shard.settings.kafka.topics
@@ -181,3 +193,98 @@ def test_no_doubt_tears_or_doubles_a_batch(
             check_whole(shard.intents, decisions, dead, ledger)
 
     asyncio.run(asyncio.wait_for(go(), 880))
+
+
+def test_a_late_commit_ends_no_later_transaction(
+    kafka_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An EndTxn that arrives in the middle of the next transaction commits no part of that."""
+
+    async def go() -> None:
+        async with (
+            shard_behind_proxy(kafka_broker, "late", monkeypatch) as shard,
+            witness_of(shard.settings) as witness,
+        ):
+            late = Fault(Kind.LATE, Api.END_TXN, release=asyncio.Event())
+            held = Fault(Kind.HELD, Api.TXN_OFFSET_COMMIT, release=asyncio.Event())
+            shard.proxy.arm(late)
+            await shard.more(BATCH)
+            await shard.decided(witness)
+            shard.proxy.arm(held)
+            await shard.more(BATCH)
+            await held.fired.wait()
+            late.let_go()
+            await late.done.wait()
+            await shard.crash()
+            held.let_go()
+            await shard.start()
+            await shard.decided(witness)
+            await shard.stop()
+
+            decisions = await records_of(shard.settings, shard.settings.kafka.topics.decisions)
+            assert len(decisions) == shard.sent
+
+    asyncio.run(asyncio.wait_for(go(), 60))
+
+
+def test_a_late_takeover_ends_the_worker(
+    kafka_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An InitProducerId that arrives after its repetition fences its own worker, unharmed."""
+
+    async def go() -> None:
+        async with (
+            shard_behind_proxy(kafka_broker, "late-takeover", monkeypatch) as shard,
+            witness_of(shard.settings) as witness,
+        ):
+            late = Fault(Kind.LATE, Api.INIT_PRODUCER_ID, release=asyncio.Event())
+            shard.proxy.arm(Fault(Kind.RESET_AFTER, Api.END_TXN), late)
+            await shard.more(BATCH)
+            await shard.decided(witness)
+            await late.fired.wait()
+            late.let_go()
+            await late.done.wait()
+            await shard.more(BATCH)
+            with pytest.raises(Fenced):
+                await shard.decided(witness)
+            await shard.start()
+            await shard.decided(witness)
+
+            assert not witness.doubled
+
+    asyncio.run(asyncio.wait_for(go(), 60))
+
+
+@pytest.mark.parametrize(
+    ("sink", "kind", "doubled", "lost"),
+    [(InsistingSink, Kind.RESET_AFTER, BATCH, 0), (HopefulSink, Kind.RESET_BEFORE, 0, BATCH)],
+)
+def test_a_naive_answer_to_doubt_doubles_or_loses(
+    kafka_broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+    sink: type[Sink],
+    kind: Kind,
+    doubled: int,
+    lost: int,
+) -> None:
+    """The control: with a new producer alone, who commits again doubles, who goes on loses."""
+
+    async def go() -> None:
+        async with (
+            shard_behind_proxy(kafka_broker, sink.__name__, monkeypatch, sink) as shard,
+            witness_of(shard.settings) as witness,
+        ):
+            await shard.more(BATCH)
+            await shard.decided(witness)
+            fault = Fault(kind, Api.END_TXN)
+            shard.proxy.arm(fault)
+            await shard.more(2 * BATCH)
+            await witness.saw(shard.sent - lost)
+            await shard.stop()
+
+            decided = Counter(d["request_id"] for d in await decisions_of(shard.settings))
+            assert fault.fired.is_set()
+            assert (decided.total() > len(decided)) == (doubled > 0)
+            assert (len(decided) < shard.sent) == (lost > 0)
+
+    asyncio.run(asyncio.wait_for(go(), 60))

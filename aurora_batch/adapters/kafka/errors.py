@@ -61,7 +61,7 @@ async def translated(doing: str, bootstrap: str, timeout_s: float) -> AsyncItera
         ) from error
     except kafka_errors.KafkaError as error:
         raise _translate(error, doing, bootstrap) from error
-    except OSError as error:
+    except (OSError, Unanswered) as error:
         raise Doubtful(f"{doing} at {bootstrap} failed: {_line(error)}") from error
 
 

@@ -2,8 +2,8 @@
 
 aiokafka sends a request of which no answer came again, under the same producer epoch. The first one
 may still be on its way: a late EndTxn then commits a part of the *next* transaction, and a late
-TxnOffsetCommit sets offsets back (Apache Kafka KIP-890; jepsen.io/analyses/bufstream-0.1.0). Brokers
-refuse both only from an earlier epoch, so whoever is in doubt must start a new producer.
+TxnOffsetCommit sets offsets back (Apache Kafka KIP-890; jepsen.io/analyses/bufstream-0.1.0).
+Brokers refuse both only from an earlier epoch, so whoever is in doubt must start a new producer.
 """
 
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ _ONCE = (
 Send = Callable[..., Awaitable[Any]]
 
 
-class Unanswered(Exception):  # noqa: N818  # names what happened, like its siblings
+class Unanswered(Exception):
     """A transactional request was sent, and nobody knows whether it arrived.
 
     Not a `KafkaError`: aiokafka retries most of those, and ends its sender on anything else.
