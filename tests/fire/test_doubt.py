@@ -135,7 +135,7 @@ async def shard_behind_proxy(
 def fault_of(rng: random.Random) -> list[Fault]:
     """Choose what happens; a fault of a takeover needs one that leads to it first."""
     api, kind = rng.choice(list(Api)), rng.choice(list(Kind))
-    if api is Api.INIT_PRODUCER_ID and kind is Kind.LATE:
+    if api is Api.INIT_PRODUCER_ID and kind in (Kind.HELD, Kind.LATE):
         kind = Kind.RESET_AFTER  # a late one fences the worker itself: a test of its own, below
     longest_s = 2.5 * TIMEOUT_MS / 1000
     fault = Fault(kind, api, rng.randrange(3), rng.uniform(0.0, longest_s))
@@ -179,7 +179,12 @@ def test_no_doubt_tears_or_doubles_a_batch(
 
             for number in range(ROUNDS):
                 stop = number % STOPS == STOPS - 1
-                await one_round(shard, witness, fault_of(rng), stop=stop)
+                faults = fault_of(rng)
+                try:
+                    await one_round(shard, witness, faults, stop=stop)
+                except Exception as error:
+                    error.add_note(f"round {number}: {faults}")
+                    raise
             await shard.stop()
 
             topics = shard.settings.kafka.topics

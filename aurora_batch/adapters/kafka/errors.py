@@ -80,7 +80,8 @@ def _translate(error: Any, doing: str, bootstrap: str) -> BrokerError:
         return BrokerError(f"{bootstrap} does not allow {doing}: {_line(error)}; grant it")
     if isinstance(error, _TOO_LARGE):
         return BrokerError(
-            f"{bootstrap} refuses a record as too large; raise max.message.bytes of the topic"
+            f"{bootstrap} refuses a record as too large; raise max.message.bytes of the topic, or "
+            "lower kafka.max_message_bytes to it"
         )
     if isinstance(error, kafka_errors.OffsetOutOfRangeError):
         return BrokerError(

@@ -61,7 +61,7 @@ class Sink:
             enable_idempotence=True,
             transactional_id=transactional_id,
             transaction_timeout_ms=cluster.settings.transaction_timeout_ms,
-            max_batch_size=BATCH_BYTES,
+            max_batch_size=min(BATCH_BYTES, cluster.settings.max_message_bytes),
             **cluster.options,
         )
         self._producer.client.send = sent_once(self._producer.client.send)
