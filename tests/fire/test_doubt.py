@@ -113,14 +113,13 @@ async def shard_behind_proxy(
     broker: Broker, prefix: str, patch: pytest.MonkeyPatch, sink: type[Sink] | None = None
 ) -> AsyncIterator[Shard]:
     """Run a worker behind a proxy, with topics of its own."""
-    settings = await prepared(
-        broker,
-        prefix,
-        batch=BATCH,
+    settings = await prepared(broker, prefix, batch=BATCH)
+    kafka = msgspec.structs.replace(
+        settings.kafka,
+        bootstrap=broker.proxy,
         request_timeout_ms=TIMEOUT_MS,
         transaction_timeout_ms=6 * TIMEOUT_MS,
     )
-    kafka = msgspec.structs.replace(settings.kafka, bootstrap=broker.proxy)
     through = msgspec.structs.replace(settings, kafka=kafka)
     async with proxy_at(broker.proxy, broker.behind_proxy) as proxy:
         shard = Shard(settings, through, proxy)

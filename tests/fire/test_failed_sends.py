@@ -153,7 +153,7 @@ def test_a_deleted_topic(kafka_broker: Broker, made_anew: str) -> None:
             await create_topics(cluster_of(settings), {topic: {}}, 4, 1)
             await drained(settings)
         else:
-            await asyncio.sleep(1.0)
+            await until(lambda: _gone(settings, topic))
             await create_topics(cluster_of(settings), {topic: {}}, 4, 1)
             await until(lambda: _decided(worker.account, 600))
             stop.set()
@@ -167,3 +167,11 @@ def test_a_deleted_topic(kafka_broker: Broker, made_anew: str) -> None:
 
 async def _decided(account: Any, count: int) -> bool:
     return bool(account.decided >= count)
+
+
+async def _gone(settings: Settings, topic: str) -> bool:
+    try:
+        await cluster_of(settings).partitions([topic])
+    except BrokerError:
+        return True
+    return False
