@@ -52,3 +52,8 @@ def sent_once(send: Send) -> Send:
             raise
 
     return once
+
+
+async def refused(*_: Any, **__: Any) -> Any:
+    """Be `AIOKafkaClient.send` of a producer that is closed."""
+    raise kafka_errors.KafkaConnectionError("this producer is closed")

@@ -18,7 +18,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import settled, translated
-from aurora_batch.adapters.kafka.once import sent_once
+from aurora_batch.adapters.kafka.once import refused, sent_once
 from aurora_batch.adapters.kafka.source import Source
 from aurora_batch.errors import BrokerError
 from aurora_batch.replies import Message
@@ -168,6 +168,8 @@ class Sink:
             async with self._bounded("stopping a producer", self._cluster.timeout_s):
                 await stopping
         except BrokerError:
+            # What aiokafka goes on trying would connect again.
+            self._producer.client.send = refused
             await self._producer.client.close()
 
     def _bounded(self, doing: str, seconds: float) -> Any:
