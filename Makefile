@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka kafka check bench bench-allocation format clean
+.PHONY: help demo test test-kafka storm kafka check bench bench-allocation format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -36,6 +36,10 @@ kafka: $(STAMP) ## a real Kafka broker in the foreground, at localhost:9092
 test-kafka: $(STAMP) ## the tests that need a real broker (a JDK and Maven)
 	@echo "==> running the tests against a real Kafka broker"
 	@$(BIN)/python -m pytest -m kafka
+
+storm: $(STAMP) ## exactly once under fire: all rounds (minutes; a JDK and Maven)
+	@echo "==> 50 zombies and 200 commits in doubt, against a real Kafka broker"
+	@AURORA_ROUNDS=full $(BIN)/python -m pytest -m kafka tests/fire
 
 bench: $(STAMP) ## benchmarks: time and quality, with ratios
 	@$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only

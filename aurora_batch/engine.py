@@ -18,7 +18,7 @@ from aurora_batch import ledger, outlook, replies, router, schema, trail
 from aurora_batch.fleet import Fleet
 from aurora_batch.policies import Safety
 from aurora_batch.replies import Message
-from aurora_batch.router import BatchRecord, RouterState
+from aurora_batch.router import BatchRecord, RouterState, Step
 from aurora_batch.schema import DECISION_SCHEMA, Decoded, Record
 from aurora_batch.settings import Settings
 from aurora_batch.trail import Trail
@@ -64,6 +64,41 @@ def decide(
     began = time.perf_counter()
     decoded = schema.decode(records, max_clock_skew_s=settings.router.max_clock_skew_s)
     read = time.perf_counter()
+    most = settings.kafka.max_message_bytes
+    while True:
+        steps, decisions = _decided(records, decoded, fleet, state, settings, again)
+        done = time.perf_counter()
+        messages = replies.decision_messages(records, decoded.index, decisions, most)
+        large = replies.oversized(records, decoded.index, decisions, messages, most)
+        if not large:
+            break
+        # Again without them: nobody would hear of the capacity that they were given.
+        decoded = replies.without(records, decoded, large, most)
+    batches = tuple(s.batch for s in steps)
+    dead_letters = replies.dead_letter_messages(records, decoded, most)
+    made_of = trail.trail_of(records, batches, state, fleet.version, settings)
+    trail.mark(messages or dead_letters, made_of, most)
+    return Decided(
+        decoded=decoded,
+        decisions=decisions,
+        batches=batches,
+        state=steps[-1].state if steps else state,
+        decision_messages=messages,
+        dead_letters=dead_letters,
+        decode_s=read - began,
+        decide_s=done - read,
+    )
+
+
+def _decided(
+    records: Sequence[Record],
+    decoded: Decoded,
+    fleet: Fleet,
+    state: RouterState,
+    settings: Settings,
+    again: Trail | None,
+) -> tuple[list[Step], pa.Table]:
+    """Return the steps of a batch, and its decisions in the order of its requests."""
     requests = with_origins(records, decoded)
     order = _by_window(requests, settings)
     if order is not None:
@@ -74,22 +109,7 @@ def decide(
     decisions = pa.concat_tables([s.decisions for s in steps] or [DECISION_SCHEMA.empty_table()])
     if order is not None:
         decisions = decisions.take(pa.array(np.argsort(order)))
-    done = time.perf_counter()
-    batches = tuple(s.batch for s in steps)
-    decision_messages = replies.decision_messages(records, decoded.index, decisions)
-    dead_letters = replies.dead_letter_messages(records, decoded)
-    if first := decision_messages or dead_letters:
-        trail.mark(first, trail.trail_of(records, batches, state, fleet.version, settings))
-    return Decided(
-        decoded=decoded,
-        decisions=decisions,
-        batches=batches,
-        state=steps[-1].state if steps else state,
-        decision_messages=decision_messages,
-        dead_letters=dead_letters,
-        decode_s=read - began,
-        decide_s=done - read,
-    )
+    return steps, decisions
 
 
 def requests_of(records: Sequence[Record], settings: Settings) -> pa.Table:

@@ -46,6 +46,7 @@ class Fault(StrEnum):
     UNKNOWN_WORKLOAD = "unknown_workload"
     CLOCK_SKEW = "clock_skew"
     DUPLICATE = "duplicate_request"
+    REPLY_TOO_LARGE = "reply_too_large"  # its decision, with key and headers, for the broker
 
 
 STATUS_OF_REASON = {

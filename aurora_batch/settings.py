@@ -165,6 +165,9 @@ class Topics(Section, frozen=True, kw_only=True):
             keys[name] = key
 
 
+LEAST_MESSAGE = 4096  # bytes
+
+
 class KafkaSettings(Section, frozen=True, kw_only=True):
     """The `kafka:` section. User and password come from the environment only, never from here."""
 
@@ -179,12 +182,16 @@ class KafkaSettings(Section, frozen=True, kw_only=True):
     transaction_timeout_ms: Milliseconds = 30_000
     fetch_max_wait_ms: Milliseconds = 500
     max_in_flight_bytes: Bytes = Bytes(64 * 2**20)
+    max_message_bytes: Bytes = Bytes(2**20)  # of a decision or dead letter, on the broker
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     ssl_cafile: Text | None = None
 
     def __post_init__(self) -> None:
-        """Raise `Contradiction` where protocol and mechanism do not belong together."""
+        """Raise `Contradiction` where sizes, protocol or mechanism cannot be."""
+        if self.max_message_bytes < LEAST_MESSAGE:
+            expected = f"at least {LEAST_MESSAGE} bytes, which a dead letter may need"
+            raise Contradiction("max_message_bytes", self.max_message_bytes, expected)
         sasl = self.security_protocol.startswith("SASL_")
         if sasl and self.sasl_mechanism is None:
             expected = f"a mechanism, since security_protocol is {self.security_protocol}"

@@ -1,8 +1,9 @@
 """What a micro-batch was made of, sent with its decisions, so that anyone can decide it again.
 
-The first message of each micro-batch (a decision, or a dead letter where nothing else came of it)
-carries it as a header: the offsets that it took from each partition, the certificate of each batch
-(one for each window that it reached), and the unit of work at which a solve was ended by the clock.
+The first message of each micro-batch that has room (a decision, or a dead letter where nothing else
+came of it) carries it as a header: the offsets that it took from each partition, the certificate of
+each batch (one for each window that it reached), and the unit of work at which a solve was ended by
+the clock.
 Everything else that decides is in the log, in the settings and in the fleet.
 """
 
@@ -14,7 +15,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from aurora_batch.policies import NO_SAFETY, Safety
-from aurora_batch.replies import Headers, Message
+from aurora_batch.replies import Headers, Message, size_of
 from aurora_batch.router import BatchRecord, RouterState
 from aurora_batch.schema import Record
 from aurora_batch.settings import Settings
@@ -83,17 +84,25 @@ def _certified(b: BatchRecord) -> Certified:
 
 def version_of(settings: Settings) -> str:
     """Return a digest of the settings that decide, without those of the fleet."""
-    decide = (settings.router, settings.tenants)
+    decide = (settings.router, settings.tenants, settings.kafka.max_message_bytes)
     return blake2b(
         msgspec.json.encode(decide, order="sorted", enc_hook=str), digest_size=6
     ).hexdigest()
 
 
-def mark(messages: list[Message], trail: Trail) -> None:
-    """Put the trail into the first message's headers."""
-    first = messages[0]
-    header = (HEADER, msgspec.json.encode(trail))
-    messages[0] = structs.replace(first, headers=(*first.headers, header))
+def mark(messages: list[Message], trail: Trail, most: int) -> None:
+    """Put the trail into the headers of the first message that has room for it.
+
+    Where none has, within `most` bytes, the certificates are left out; and where even that is too
+    much, nothing is marked: a message that the broker refuses would stop the shard.
+    """
+    for said in (trail, structs.replace(trail, batches=[])):
+        header = (HEADER, msgspec.json.encode(said))
+        for i, message in enumerate(messages):
+            marked = structs.replace(message, headers=(*message.headers, header))
+            if size_of(marked) <= most:
+                messages[i] = marked
+                return
 
 
 def trail_in(headers: Headers) -> Trail | None:

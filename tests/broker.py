@@ -64,13 +64,23 @@ class Broker:
         For data, properties and log; made if absent.
     port
         To listen on; 0 for a free one.
+
+    Attributes
+    ----------
+    bootstrap
+        Where clients begin.
+    behind_proxy, proxy
+        A second listener, and the address that it tells its clients to come back to: where a test
+        may run a proxy (`tests.fire.proxy`).
     """
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self._folder = folder
-        broker, controller = free_ports(2)
+        broker, controller, behind_proxy, proxy = free_ports(4)
         self.port = port or broker
         self.bootstrap = f"127.0.0.1:{self.port}"
+        self.behind_proxy = f"127.0.0.1:{behind_proxy}"
+        self.proxy = f"127.0.0.1:{proxy}"
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "server.properties").write_text(self._properties(controller))
@@ -86,11 +96,13 @@ class Broker:
         said = {
             "process.roles": "broker,controller",
             "node.id": "1",
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "listeners": f"PLAINTEXT://{self.bootstrap},PROXIED://{self.behind_proxy},"
+            f"CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap},PROXIED://{self.proxy}",
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,"
+            "PROXIED:PLAINTEXT",
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "log.dirs": str(self._folder / "data"),
             "num.partitions": "4",

@@ -39,12 +39,12 @@ class Fuse:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def arm(point: str, count: int) -> None:
-    """Replace the function at the point by one that dies there in time."""
+def arm(point: str, burn: Callable[[], None]) -> None:
+    """Replace the function at the point by one that burns there."""
     where, name, when = POINTS[point]
-    original, fuse = getattr(where, name), Fuse(count)
-    before = fuse.burn if when == "before" else lambda: None
-    after = fuse.burn if when == "after" else lambda: None
+    original = getattr(where, name)
+    before = burn if when == "before" else lambda: None
+    after = burn if when == "after" else lambda: None
 
     def plain(*args: Any, **named: Any) -> Any:
         before()
@@ -63,5 +63,5 @@ def arm(point: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    arm(sys.argv[1], int(sys.argv[2]))
+    arm(sys.argv[1], Fuse(int(sys.argv[2])).burn)
     sys.exit(main(sys.argv[3:]))

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aurora_batch.adapters.kafka import Cluster, Reader, Sink
+from aurora_batch.adapters.kafka import Cluster, Reader, Sink, create_topics
+from aurora_batch.adapters.kafka.topics import COMPACTED
 from aurora_batch.fleet import fleet_from_settings
 from aurora_batch.replies import Message
 from aurora_batch.schema import Record
@@ -21,6 +22,7 @@ from pipelines.fleets import Fleets
 from pipelines.shards import WHOLE, Shard
 from pipelines.tail import decisions_in
 from pipelines.worker import Observer, Worker
+from tests.broker import Broker
 
 T = TypeVar("T")
 DEADLINE_S = 60.0
@@ -114,28 +116,46 @@ async def until(condition: Any, every_s: float = 0.05) -> None:
         await asyncio.sleep(every_s)
 
 
+def write_settings(settings: Settings, folder: Path) -> None:
+    """Write settings as a folder for `--config`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = to_plain(settings)
+    for name, sections in (
+        ("router", ("router", "replay", "kafka")),
+        ("providers", ("providers",)),
+        ("workloads", ("tenants", "workloads")),
+    ):
+        chosen = {section: plain[section] for section in sections}
+        (folder / f"{name}.json").write_text(json.dumps(chosen))
+
+
+def plain_environ() -> dict[str, str]:
+    """Return the environment without settings of Aurora."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("AURORA_")}
+
+
+async def prepared(broker: Broker, prefix: str, **options: Any) -> Settings:
+    """Settings whose topics, of a test's own, exist."""
+    settings = settings_for(broker.bootstrap, prefix=prefix, **{"transactional": "auto", **options})
+    topics = settings.kafka.topics
+    wanted = {getattr(topics, f): {} for f in topics.__struct_fields__}
+    await create_topics(cluster_of(settings), {**wanted, topics.ledger: COMPACTED}, 4, 1)
+    return settings
+
+
 class StreamProcess:
     """`aurora stream` as a process, with the given settings; `module` is what runs it."""
 
     def __init__(
         self, settings: Settings, folder: Path, *arguments: str, module: Sequence[str] = CLI
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        plain = to_plain(settings)
-        for name, sections in (
-            ("router", ("router", "replay", "kafka")),
-            ("providers", ("providers",)),
-            ("workloads", ("tenants", "workloads")),
-        ):
-            chosen = {section: plain[section] for section in sections}
-            (folder / f"{name}.json").write_text(json.dumps(chosen))
+        write_settings(settings, folder)
         self.providers = folder / "providers.json"
         command = [sys.executable, "-m", *module, "stream", "--config", str(folder)]
-        environ = {k: v for k, v in os.environ.items() if not k.startswith("AURORA_")}
         self._process = subprocess.Popen(
             [*command, *arguments],
             cwd=Path(__file__).parents[1],
-            env=environ,
+            env=plain_environ(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )

@@ -55,6 +55,7 @@ kafka:
   request_timeout_ms: 1
   transaction_timeout_ms: 2
   max_in_flight_bytes: 1GiB
+  max_message_bytes: 64kB
   fetch_max_wait_ms: 3
   security_protocol: SASL_SSL
   sasl_mechanism: SCRAM-SHA-512
@@ -159,6 +160,7 @@ def test_a_full_file_is_loaded_field_by_field(folder: Path) -> None:
         "a:1,b:2", "g", 3, 2,
     )  # fmt: skip
     assert (kafka.transactional, kafka.max_in_flight_bytes) == ("off", 2**30)
+    assert kafka.max_message_bytes == 64_000
     assert kafka.fetch_max_wait_ms == 3
     assert (kafka.request_timeout_ms, kafka.transaction_timeout_ms) == (1, 2)
     assert (kafka.security_protocol, kafka.sasl_mechanism) == ("SASL_SSL", "SCRAM-SHA-512")

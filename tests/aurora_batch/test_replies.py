@@ -2,12 +2,14 @@
 
 import numpy as np
 import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aurora_batch import engine, replies, router, schema
 from aurora_batch.fleet import default_fleet
-from aurora_batch.replies import MAX_VALUE, Message
+from aurora_batch.replies import MAX_MESSAGE, MAX_VALUE, Message, size_of
 from aurora_batch.schema import Record
-from aurora_batch.settings import Settings
+from aurora_batch.settings import Bytes, KafkaSettings, Settings
 from tests import requests
 from tests.streaming import request
 
@@ -19,9 +21,9 @@ def record(message: Message, offset: int = 0) -> Record:
     return Record(message.value, message.key, "t", 0, offset, headers=message.headers)
 
 
-def decided(records: list[Record]) -> engine.Decided:
-    """Decide records with the default fleet."""
-    settings, fleet = Settings(), default_fleet()
+def decided(records: list[Record], most: int = MAX_MESSAGE) -> engine.Decided:
+    """Decide records with the default fleet; messages have at most `most` bytes."""
+    settings, fleet = Settings(kafka=KafkaSettings(max_message_bytes=Bytes(most))), default_fleet()
     return engine.decide(records, fleet, router.initial_state(fleet, settings), settings)
 
 
@@ -72,6 +74,49 @@ def test_a_huge_record_is_a_dead_letter_that_fits() -> None:
     assert (headers["aurora-partition"], headers["aurora-offset"]) == (b"3", b"7")
     assert (letter.key, len(letter.value or b""), letter.partition) == (None, MAX_VALUE, 3)
     assert "h" not in headers
+
+
+LEAST = 4096
+
+
+def test_who_cannot_be_answered_takes_no_capacity() -> None:
+    """A reply beyond the limit makes a dead letter; the others are decided as if it were not."""
+    whole = [request(i, gpu_type="a100", gpu_hours=150.0) for i in range(4)]
+    poison = Message(whole[1].value, b"k" * LEAST)
+    records = [record(m, i) for i, m in enumerate([whole[0], poison, *whole[2:]])]
+
+    done = decided(records, LEAST)
+
+    [letter] = done.dead_letters
+    headers = dict(letter.headers)
+    assert (headers["aurora-reason"], headers["aurora-offset"]) == (b"reply_too_large", b"1")
+    assert (letter.key, letter.value) == (None, poison.value)
+    alone = decided([r for r in records if r.offset != 1], LEAST)
+    assert done.decisions == alone.decisions
+    assert done.decision_messages == alone.decision_messages
+
+
+def test_rows_of_a_payload_that_cannot_be_answered_are_named() -> None:
+    """Where no row's reply fits beside the payload's headers, each is a dead letter of its own."""
+    rows = requests.table([{"request_id": f"q{i}", "gpu_hours": i - 1.0} for i in range(5)])
+    headers = (ARROW, ("ce_source", b"." * LEAST))
+
+    done = decided([Record(schema.encode_requests_arrow(rows), b"x", headers=headers)], LEAST)
+
+    letters = [dict(m.headers) for m in done.dead_letters]
+    assert [h["aurora-row"] for h in letters] == [b"0", b"1", b"2", b"3", b"4"]
+    assert [h["aurora-reason"] for h in letters] == [b"out_of_range"] * 2 + [b"reply_too_large"] * 3
+    assert done.decisions.num_rows == 0
+
+
+@given(st.integers(0, 60_000), st.integers(0, 60_000), st.integers(LEAST, 2 * MAX_MESSAGE))
+def test_no_dead_letter_is_larger_than_asked(key: int, header: int, most: int) -> None:
+    """Whatever key, headers and value a bad record has."""
+    bad = Record(b"?" * 1_200_000, b"k" * key, "t", headers=(("h", b"." * header),))
+
+    [letter] = decided([bad], most).dead_letters
+
+    assert size_of(letter) <= most
 
 
 def test_nothing_makes_nothing() -> None:

@@ -5,14 +5,12 @@ import random
 import signal
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from aurora_batch.adapters.kafka import Fenced, create_topics
-from aurora_batch.adapters.kafka.topics import COMPACTED
 from aurora_batch.errors import BrokerError
 from aurora_batch.settings import Settings
 from pipelines.worker import Worker
@@ -22,6 +20,7 @@ from tests.streaming import (
     cluster_of,
     decisions_of,
     drained,
+    prepared,
     records_of,
     request,
     run,
@@ -33,15 +32,6 @@ from tests.streaming import (
 )
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
-
-
-async def prepared(broker: Broker, prefix: str, **options: Any) -> Settings:
-    """Settings whose topics, of a test's own, exist."""
-    settings = settings_for(broker.bootstrap, prefix=prefix, transactional="auto", **options)
-    topics = settings.kafka.topics
-    wanted = {getattr(topics, f): {} for f in topics.__struct_fields__}
-    await create_topics(cluster_of(settings), {**wanted, topics.ledger: COMPACTED}, 4, 1)
-    return settings
 
 
 async def check_once(settings: Settings, count: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from aiokafka import errors as kafka_errors
 
+from aurora_batch.adapters.kafka.once import Unanswered
 from aurora_batch.errors import BrokerError
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ async def translated(doing: str, bootstrap: str, timeout_s: float) -> AsyncItera
         ) from error
     except kafka_errors.KafkaError as error:
         raise _translate(error, doing, bootstrap) from error
-    except OSError as error:
+    except (OSError, Unanswered) as error:
         raise Doubtful(f"{doing} at {bootstrap} failed: {_line(error)}") from error
 
 
@@ -79,7 +80,8 @@ def _translate(error: Any, doing: str, bootstrap: str) -> BrokerError:
         return BrokerError(f"{bootstrap} does not allow {doing}: {_line(error)}; grant it")
     if isinstance(error, _TOO_LARGE):
         return BrokerError(
-            f"{bootstrap} refuses a record as too large; raise max.message.bytes of the topic"
+            f"{bootstrap} refuses a record as too large; raise max.message.bytes of the topic, or "
+            "lower kafka.max_message_bytes to it"
         )
     if isinstance(error, kafka_errors.OffsetOutOfRangeError):
         return BrokerError(
@@ -87,6 +89,8 @@ def _translate(error: Any, doing: str, bootstrap: str) -> BrokerError:
             "was too short, or the topic was made anew: choose another kafka.group to begin at "
             "the earliest"
         )
+    if isinstance(error.__context__, Unanswered):
+        error = error.__context__  # of aiokafka's "Unexpected error during batch delivery"
     return Doubtful(f"{doing} at {bootstrap} failed: {_line(error)}")
 
 

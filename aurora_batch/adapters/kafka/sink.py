@@ -18,6 +18,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import settled, translated
+from aurora_batch.adapters.kafka.once import refused, sent_once
 from aurora_batch.adapters.kafka.source import Source
 from aurora_batch.errors import BrokerError
 from aurora_batch.replies import Message
@@ -66,9 +67,10 @@ class Sink:
             enable_idempotence=True,
             transactional_id=transactional_id,
             transaction_timeout_ms=cluster.settings.transaction_timeout_ms,
-            max_batch_size=BATCH_BYTES,
+            max_batch_size=min(BATCH_BYTES, cluster.settings.max_message_bytes),
             **cluster.options,
         )
+        self._producer.client.send = sent_once(self._producer.client.send)
 
     async def open(self) -> None:
         """Connect. With a transactional id this fences a predecessor and ends its transaction.
@@ -187,6 +189,8 @@ class Sink:
             async with self._bounded("stopping a producer", self._cluster.timeout_s):
                 await stopping
         except BrokerError:
+            # What aiokafka goes on trying would connect again.
+            self._producer.client.send = refused
             await self._producer.client.close()
 
     def _bounded(self, doing: str, seconds: float) -> Any:
