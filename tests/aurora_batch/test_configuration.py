@@ -50,6 +50,7 @@ kafka:
   group: g
   topics: {requests: r, decisions: d, dead_letters: x, outcomes: o, ledger: l}
   partitions: 3
+  split: gpu_type
   replication: 2
   transactional: off
   request_timeout_ms: 1
@@ -159,7 +160,8 @@ def test_a_full_file_is_loaded_field_by_field(folder: Path) -> None:
     assert (kafka.bootstrap, kafka.group, kafka.partitions, kafka.replication) == (
         "a:1,b:2", "g", 3, 2,
     )  # fmt: skip
-    assert (kafka.transactional, kafka.max_in_flight_bytes) == ("off", 2**30)
+    assert (kafka.split, kafka.transactional) == ("gpu_type", "off")
+    assert kafka.max_in_flight_bytes == 2**30
     assert kafka.max_message_bytes == 64_000
     assert kafka.fetch_max_wait_ms == 3
     assert (kafka.request_timeout_ms, kafka.transaction_timeout_ms) == (1, 2)
