@@ -7,9 +7,11 @@ the clock.
 Everything else that decides is in the log, in the settings and in the fleet.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain, repeat
+from operator import attrgetter
 
 import msgspec
 from msgspec import Struct, structs
@@ -61,11 +63,17 @@ def trail_of(
     fleet_version: str,
     settings: Settings,
 ) -> Trail:
-    """Return the trail of a micro-batch, given the batches that it became."""
+    """Return the trail of a micro-batch, given the batches that it became.
+
+    Records are ordered by partition and offset.
+    """
     offsets: dict[int, tuple[int, int]] = {}
-    for r in records:
-        low, high = offsets.get(r.partition, (r.offset, r.offset))
-        offsets[r.partition] = min(low, r.offset), max(high, r.offset + 1)
+    low = 0
+    while low < len(records):
+        of = records[low].partition
+        high = bisect_right(records, of, low, key=attrgetter("partition"))
+        offsets[of] = records[low].offset, records[high - 1].offset + 1
+        low = high
     return Trail(
         before.shard,
         (before.ledger.window_us, before.ledger.batches),
