@@ -90,7 +90,9 @@ class Broker:
             "appender.a.layout.pattern=%d %p %c{1}: %m%n\n"
         )
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        self._run("kafka.tools.StorageTool", "format", "-t", cluster, "-c", self._config)
+        self._run(
+            "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", self._config
+        )
 
     def _properties(self, controller: int) -> str:
         said = {

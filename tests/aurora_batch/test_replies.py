@@ -1,5 +1,6 @@
 """Replies: form, key and headers of the request, and never too large for a broker."""
 
+import hypothesis
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
@@ -109,6 +110,7 @@ def test_rows_of_a_payload_that_cannot_be_answered_are_named() -> None:
     assert done.decisions.num_rows == 0
 
 
+@hypothesis.settings(deadline=None)
 @given(st.integers(0, 60_000), st.integers(0, 60_000), st.integers(LEAST, 2 * MAX_MESSAGE))
 def test_no_dead_letter_is_larger_than_asked(key: int, header: int, most: int) -> None:
     """Whatever key, headers and value a bad record has."""

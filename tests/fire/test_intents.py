@@ -1,4 +1,4 @@
-"""The check of whole batches finds what is torn, lost or doubled."""
+"""The check of whole batches finds what is torn or lost."""
 
 import json
 
