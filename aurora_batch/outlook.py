@@ -8,9 +8,11 @@ price is not served, though capacity remains (bid-price control, Talluri and van
 again as the window passes, Jasin and Kumar 2012). Prices fall to zero as the window ends, or as
 demand dries up.
 
-Prices are solved anew at a window's first batch, then at moments that event time and the GPU-hours
-asked for set, from nothing but what the router's state holds; so they are the same wherever and
-whenever that is done, and a worker does it in another thread, between two batches.
+Prices are solved anew at a window's first batch, then asked for at moments that event time and the
+GPU-hours asked for set, and charged a little later, at a moment set in the same way: a worker
+solves them in another thread meanwhile, and no batch waits. They come from nothing but what the
+router's state held when they were asked for, so they are the same wherever and whenever that is
+done.
 """
 
 from collections.abc import Callable
@@ -46,6 +48,9 @@ LEAST_SAMPLE = 50  # requests, before they say anything of others
 # comes in `resolve_every`), and at least so many times a window.
 SHARE = 1 / 45
 LEAST_OFTEN = 30
+# Prices are charged after this part of the time, or of the GPU-hours, between two of them, so that
+# they are solved by then; at once where a single batch brings that much.
+DELAY = 1 / 4
 MOST_PRICED = 16_384  # requests of the sample, evenly taken, that prices are solved from
 PIECES = 64  # tables that a sample may lie in
 
@@ -92,15 +97,16 @@ class Sample:
             whole = whole.take(pc.sort_indices(whole, by))
         return whole.slice(max(whole.num_rows - self.most, 0))
 
-    def origins(self) -> dict[int, int]:
-        """Return, for each partition, an offset from which its part of the sample can be read."""
+    def origins(self) -> dict[int, tuple[int, int]]:
+        """Return the first and the last offset of each partition that the sample comes from."""
         known = [p[ORIGIN].drop_null().to_numpy() for p in self.pieces]
         origin = np.concatenate([np.zeros(0, np.int64), *known])
         partition, offset = np.divmod(origin, OFFSETS)
-        first: dict[int, int] = {}
+        spans: dict[int, tuple[int, int]] = {}
         for p in np.unique(partition).tolist():
-            first[p] = int(offset[partition == p].min())
-        return first
+            own = offset[partition == p]
+            spans[p] = int(own.min()), int(own.max())
+        return spans
 
 
 def _once_each(requests: pa.Table) -> pa.Table:
@@ -137,11 +143,11 @@ class Outlook:
     demand: Demand = field(default_factory=Demand)
     sample: Sample = field(default_factory=lambda: Sample(0))
     now_us: int = NO_WINDOW  # the latest event time seen
-    solved_us: int = NO_WINDOW  # when the reserve prices were last due
+    solved_us: int = NO_WINDOW  # when reserve prices were last asked for
     fresh_hours: float = 0.0  # GPU-hours asked for since then
-    due: bool = True  # the reserve prices are to be solved again
-    reserve: Prices | None = None  # the last ones that were
-    once: Once = field(default_factory=Once)
+    due: bool = True  # the next batch needs new ones at once
+    asked: "Asked | None" = None  # those that will be charged soon
+    reserve: Prices | None = None  # those that are
     length_us: int = 1  # of a window
     fleet_version: str = ""  # of the reserve prices
 
@@ -162,13 +168,23 @@ class Outlook:
         return self.demand.expected(self.gone)
 
 
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The state that reserve prices are solved from, while batches go on."""
+
+    outlook: Outlook
+    ledger: Ledger
+    at_once: bool = True  # from the next batch on
+    once: Once = field(default_factory=Once)
+
+
 def enter(
     outlook: Outlook, ledger: Ledger, now_us: int, fleet: Fleet, settings: Settings
 ) -> Outlook:
     """Return the outlook with the reserve prices for a batch that begins at `now_us`.
 
-    `ledger` is that of the batch's window. Where prices are due, they are what `look_ahead` finds;
-    it waits for another thread that is at it.
+    `ledger` is that of the batch's window. Prices that were asked for some time ago are charged
+    from here on; where another thread is still at them, it is waited for.
     """
     length_us = max(1, round(settings.router.window_s * 1e6))
     if ledger.window_us > outlook.demand.window_us:
@@ -179,22 +195,35 @@ def enter(
             length_us=length_us,
             reserve=None,  # those of a window's end are no start for those of a whole one
             due=True,
-            once=Once(),
         )
     elif now_us - outlook.solved_us > 2 * _rarest_us(outlook, settings):  # after a silence
-        outlook = replace(outlook, now_us=max(now_us, outlook.now_us), due=True, once=Once())
+        outlook = replace(outlook, now_us=max(now_us, outlook.now_us), due=True)
     if outlook.fleet_version != fleet.version:
-        outlook = replace(outlook, reserve=None, due=True, once=Once(), fleet_version=fleet.version)
-    if not outlook.due:
+        outlook = replace(outlook, reserve=None, due=True, fleet_version=fleet.version)
+    if outlook.due:
+        now = Asked(outlook, ledger)
+        return replace(
+            outlook, reserve=look_ahead(now, fleet, settings), due=False, asked=None,
+            solved_us=outlook.now_us, fresh_hours=0.0,
+        )  # fmt: skip
+    asked = outlook.asked
+    if asked is None or not (asked.at_once or _passed(outlook, now_us, DELAY, settings)):
         return outlook
-    return replace(
-        outlook, reserve=look_ahead(outlook, ledger, fleet, settings), due=False,
-        solved_us=outlook.now_us, fresh_hours=0.0,
-    )  # fmt: skip
+    return replace(outlook, reserve=look_ahead(asked, fleet, settings), asked=None)
 
 
-def observe(outlook: Outlook, event_us: I64, requests: pa.Table, settings: Settings) -> Outlook:
-    """Return the outlook after a batch; `event_us` (n,) are its requests' event times."""
+def observe(
+    outlook: Outlook, event_us: I64, requests: pa.Table, ledger: Ledger, settings: Settings
+) -> Outlook:
+    """Return the outlook after a batch.
+
+    Parameters
+    ----------
+    event_us
+        Event times of its requests, (n,).
+    ledger
+        As the batch left it.
+    """
     hours = np.asarray(requests["gpu_hours"].to_numpy(), np.float64)
     now_us = int(max(event_us.max(initial=outlook.now_us), outlook.now_us))
     after = replace(
@@ -204,12 +233,20 @@ def observe(outlook: Outlook, event_us: I64, requests: pa.Table, settings: Setti
         now_us=now_us,
         fresh_hours=outlook.fresh_hours + float(hours.sum()),
     )
-    usual = after.demand.usual()
-    share = max(SHARE, settings.router.lookahead.resolve_every * 1e6 / outlook.length_us)
-    enough = 0.0 < share * usual <= after.fresh_hours
-    if enough or now_us - outlook.solved_us >= _rarest_us(outlook, settings):
-        return replace(after, due=True, once=Once())
+    if after.asked is None and _passed(after, now_us, 1.0, settings):
+        first_us = int(max(event_us.min(initial=now_us), outlook.demand.window_us))
+        batch = replace(after, solved_us=first_us, fresh_hours=float(hours.sum()))
+        asked = Asked(after, ledger, _passed(batch, now_us, DELAY, settings))
+        return replace(after, asked=asked, solved_us=now_us, fresh_hours=0.0)
     return after
+
+
+def _passed(outlook: Outlook, now_us: int, part: float, settings: Settings) -> bool:
+    """Whether, since prices were asked for, so much of the way to the next ones has passed."""
+    usual = outlook.demand.usual()
+    share = max(SHARE, settings.router.lookahead.resolve_every * 1e6 / outlook.length_us)
+    enough = 0.0 < part * share * usual <= outlook.fresh_hours
+    return enough or now_us - outlook.solved_us >= part * _rarest_us(outlook, settings)
 
 
 def _rarest_us(outlook: Outlook, settings: Settings) -> float:
@@ -217,10 +254,10 @@ def _rarest_us(outlook: Outlook, settings: Settings) -> float:
     return float(max(often, outlook.length_us / LEAST_OFTEN))
 
 
-def look_ahead(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Settings) -> Prices:
-    """Return the reserve prices at this outlook; computed once, by the thread that asks first."""
-    return outlook.once.get(
-        fleet.version, lambda: _reserve_prices(outlook, ledger, fleet, settings)
+def look_ahead(asked: Asked, fleet: Fleet, settings: Settings) -> Prices:
+    """Return the reserve prices at this state; computed once, by the thread that asks first."""
+    return asked.once.get(
+        fleet.version, lambda: _reserve_prices(asked.outlook, asked.ledger, fleet, settings)
     )
 
 

@@ -188,7 +188,7 @@ def step(
         decisions.table(requests, task.columns, fleet, outcome(task, made), stamp),
         RouterState(
             after,
-            outlook.observe(seen, event_us, requests, settings) if ahead else seen,
+            outlook.observe(seen, event_us, requests, after, settings) if ahead else seen,
             _prices(made, task),
             fleet.version,
             state.shard,

@@ -1,6 +1,7 @@
 """The router's state as JSON, and back, bit for bit."""
 
 import io
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ from msgspec import Struct
 from aurora_batch.allocation import Prices
 from aurora_batch.demand import Demand, weights_of
 from aurora_batch.ledger import Ledger
-from aurora_batch.outlook import Outlook, Sample
+from aurora_batch.outlook import OFFSETS, ORIGIN, Asked, Outlook, Sample
 from aurora_batch.router import RouterState
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
@@ -35,6 +36,14 @@ class _Outlook(Struct):
     fleet_version: str
     sample: bytes | None  # Arrow IPC stream
     origins: dict[int, int]  # by partition: from which offset the sample can be read again
+    latest: dict[int, int] = {}  # and the last offset that is in it
+    asked: "_Asked | None" = None
+
+
+class _Asked(Struct):
+    outlook: _Outlook
+    ledger: msgspec.Raw
+    at_once: bool
 
 
 class _State(Struct):
@@ -70,13 +79,10 @@ def restore(
     """
     said = msgspec.json.decode(saved, type=_State)
     tenants = Tenants.from_settings(settings)
-    if sample is None and said.outlook is not None and said.outlook.sample is not None:
-        sample = pa.ipc.open_stream(said.outlook.sample).read_all()
-    most = settings.router.lookahead.sample
-    recent = Sample(most) if sample is None else Sample(most).add(sample)
+    again = _Again(settings.router.lookahead.sample, sample)
     return RouterState(
         Ledger.from_json(bytes(said.ledger), tenants),
-        Outlook() if said.outlook is None else _to_outlook(said.outlook, tenants, recent),
+        Outlook() if said.outlook is None else _to_outlook(said.outlook, tenants, again),
         _to_prices(said.prices),
         said.fleet_version,
         shard,
@@ -84,9 +90,14 @@ def restore(
 
 
 def origins(saved: bytes) -> dict[int, int]:
-    """Return from which offset of each partition a snapshot's sample can be read again."""
-    said = msgspec.json.decode(saved, type=_State)
-    return {} if said.outlook is None else said.outlook.origins
+    """Return from which offset of each partition a snapshot's samples can be read again."""
+    said = msgspec.json.decode(saved, type=_State).outlook
+    if said is None:
+        return {}
+    first = dict(said.origins)
+    for partition, offset in (said.asked.outlook.origins if said.asked else {}).items():
+        first[partition] = min(offset, first.get(partition, offset))
+    return first
 
 
 def _of_prices(prices: Prices | None) -> _Prices | None:
@@ -100,7 +111,8 @@ def _to_prices(said: _Prices | None) -> Prices | None:
 
 
 def _of_outlook(outlook: Outlook, sample: bool) -> _Outlook:
-    demand = outlook.demand
+    demand, asked = outlook.demand, outlook.asked
+    spans = outlook.sample.origins()
     return _Outlook(
         demand.window_us,
         outlook.length_us,
@@ -114,23 +126,56 @@ def _of_outlook(outlook: Outlook, sample: bool) -> _Outlook:
         _of_prices(outlook.reserve),
         outlook.fleet_version,
         _packed(outlook.sample) if sample else None,
-        outlook.sample.origins(),
+        {p: first for p, (first, _) in spans.items()},
+        {p: last for p, (_, last) in spans.items()},
+        None
+        if asked is None
+        else _Asked(
+            _of_outlook(asked.outlook, sample),
+            msgspec.Raw(asked.ledger.to_json()),
+            asked.at_once,
+        ),
     )
 
 
-def _to_outlook(said: _Outlook, tenants: Tenants, sample: Sample) -> Outlook:
-    reserve = _to_prices(said.reserve)
+class _Again(NamedTuple):
+    """Requests that were read again, for the samples of a snapshot without them."""
+
+    most: int  # requests in a sample
+    requests: pa.Table | None
+
+    def sample(self, said: _Outlook) -> Sample:
+        """Return the sample of an outlook: that it has, else of those that had come by then."""
+        none, requests = Sample(self.most), self.requests
+        if said.sample is not None:
+            return none.add(pa.ipc.open_stream(said.sample).read_all())
+        if requests is None:
+            return none
+        if said.latest and ORIGIN in requests.column_names:
+            partition, offset = np.divmod(requests[ORIGIN].fill_null(0).to_numpy(), OFFSETS)
+            last = np.array([said.latest.get(p, -1) for p in partition.tolist()], np.int64)
+            requests = requests.filter(pa.array(offset <= last))
+        return none.add(requests)
+
+
+def _to_outlook(said: _Outlook, tenants: Tenants, again: _Again) -> Outlook:
+    reserve, asked = _to_prices(said.reserve), said.asked
     # Prices for other tenants than are configured now are solved anew.
     same = reserve is None or reserve.budget.size == tenants.budget.size
     current = np.array(said.current, np.float64)
     past = np.array(said.past, np.float64).reshape(-1, current.size)
+    soon = None
+    if asked is not None:
+        ledger = Ledger.from_json(bytes(asked.ledger), tenants)
+        soon = Asked(_to_outlook(asked.outlook, tenants, again), ledger, asked.at_once)
     return Outlook(
         demand=Demand(said.window_us, said.since, current, past, weights_of(past)),
-        sample=sample,
+        sample=again.sample(said),
         now_us=said.now_us,
         solved_us=said.solved_us,
         fresh_hours=said.fresh_hours,
         due=said.due or not same,
+        asked=soon,
         reserve=reserve if same else None,
         length_us=said.length_us,
         fleet_version=said.fleet_version,

@@ -37,7 +37,7 @@ from aurora_batch.engine import Decided
 from aurora_batch.errors import BrokerError
 from aurora_batch.fleet import Fleet
 from aurora_batch.metrics import Committed
-from aurora_batch.outlook import Outlook
+from aurora_batch.outlook import Asked, Outlook
 from aurora_batch.replies import Message
 from aurora_batch.router import RouterState
 from pipelines import agreement
@@ -82,6 +82,7 @@ class Session:
         self._source: Source
         self._state: RouterState  # after the last batch that is decided
         self._seen: Outlook  # after the last one that is committed
+        self._asked: Asked | None = None  # reserve prices that the other thread is at
         self.opened = False
         self.commits = 0
 
@@ -199,11 +200,11 @@ class Session:
         await self._worked.put(None)
 
     def _look_ahead(self, fleet: Fleet) -> None:
-        """Solve reserve prices that are due while the next batch fills; it waits where need be."""
-        seen, settings = self._state.outlook, self._worker.settings
-        if seen.due:
-            args = (seen, self._state.ledger, fleet, settings)
-            self._worker.ahead.submit(outlook.look_ahead, *args)
+        """Solve reserve prices that are asked for beside the batches until they are charged."""
+        asked = self._state.outlook.asked
+        if asked is not None and asked is not self._asked:
+            self._worker.ahead.submit(outlook.look_ahead, asked, fleet, self._worker.settings)
+        self._asked = asked
 
     def _work(self, batch: Batch, fleet: Fleet, state: RouterState) -> Work:
         batch = batch.in_log_order()

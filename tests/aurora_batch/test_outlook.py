@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurora_batch import outlook, router
-from aurora_batch.outlook import LEAST_OFTEN, PIECES, SAMPLED, SHARE, Once, Outlook, Sample
+from aurora_batch.outlook import DELAY, LEAST_OFTEN, PIECES, SAMPLED, SHARE, Asked, Outlook, Sample
 from aurora_batch.router import RouterState, Step
 from tests.aurora_batch import windows
 from tests.aurora_batch.windows import SAMPLE, Log
@@ -121,10 +121,8 @@ def test_prices_fall_to_zero_as_the_window_ends() -> None:
     log, state = scarce(), middle(0.3)
     start, kept = state.ledger.window_us, []
     for gone in (0.3, 0.6, 0.9, 0.99, 1.0):
-        seen = replace(
-            state.outlook, now_us=start + round(gone * 60e6), due=True, once=Once(), reserve=None
-        )
-        prices = outlook.look_ahead(seen, state.ledger, log.fleet, log.settings)
+        seen = replace(state.outlook, now_us=start + round(gone * 60e6), reserve=None)
+        prices = outlook.look_ahead(Asked(seen, state.ledger), log.fleet, log.settings)
         kept.append(float(prices.pool @ log.fleet.pool_capacity))
 
     assert kept == sorted(kept, reverse=True)
@@ -134,7 +132,7 @@ def test_prices_fall_to_zero_as_the_window_ends() -> None:
 
 def test_where_demand_dries_up_prices_fall() -> None:
     """After a silence within the window the next batch's prices are solved again, and are lower."""
-    seen = replace(middle().outlook, due=False)
+    seen = replace(middle().outlook, asked=None)
     silence = seen.solved_us + 2 * round(60e6 / LEAST_OFTEN) + 1
 
     assert seen.reserve is not None
@@ -145,18 +143,18 @@ def test_where_demand_dries_up_prices_fall() -> None:
 
 
 def observed(seconds: float, requests: int, hours: float, seen: Outlook | None = None) -> bool:
-    """Whether so many requests, so long after the last prices, make new ones due."""
+    """Whether so many requests, so long after the last ones, make prices asked for."""
     log = windows.log(2.0)
     settings = windows.with_lookahead(log.settings, sample=10_000)
     seen = seen or middle().outlook
-    seen = replace(seen, due=False, fresh_hours=0.0, solved_us=seen.now_us)
+    seen = replace(seen, asked=None, fresh_hours=0.0, solved_us=seen.now_us)
     event = np.full(requests, seen.solved_us + round(seconds * 1e6))
     batch = table([{"gpu_hours": hours / requests}] * requests)
-    return outlook.observe(seen, event, batch, settings).due
+    return outlook.observe(seen, event, batch, middle().ledger, settings).asked is not None
 
 
-def test_prices_are_due_once_enough_is_new() -> None:
-    """After a thirtieth of a usual window's hours, in a burst too, or a twentieth of a window."""
+def test_prices_are_asked_for_once_enough_is_new() -> None:
+    """After a part of a usual window's hours, in a burst too, or of a window."""
     share = SHARE * middle().outlook.demand.usual()
     unknown = replace(
         middle().outlook, demand=replace(middle().outlook.demand, past=np.zeros((0, 60)))
@@ -169,7 +167,28 @@ def test_prices_are_due_once_enough_is_new() -> None:
     assert observed(60 / LEAST_OFTEN, 1, 1.0)
 
 
-def test_when_prices_are_due_depends_on_time_and_amounts_only() -> None:
+def test_prices_are_charged_a_while_after_they_were_asked_for() -> None:
+    """By time or by hours, or at once where one batch brought that much; else the old ones are."""
+    state = middle()
+    later = replace(state.ledger, pool_left=state.ledger.pool_left / 2)
+    seen = replace(state.outlook, asked=None, fresh_hours=0.0, solved_us=state.outlook.now_us)
+    seen = replace(seen, asked=Asked(seen, later, at_once=False))
+    pause = DELAY * 60e6 / LEAST_OFTEN
+    enough = 1.01 * DELAY * SHARE * seen.demand.usual()
+
+    assert entered(seen, seen.now_us) is seen
+    assert entered(seen, seen.now_us + round(0.9 * pause)) is seen
+    by_time = entered(seen, seen.now_us + round(pause) + 1)
+    by_hours = entered(replace(seen, fresh_hours=enough), seen.now_us)
+    at_once = entered(replace(seen, asked=Asked(seen, later)), seen.now_us)
+    for after in (by_time, by_hours, at_once):
+        assert after.asked is None
+        assert after.reserve is not None
+        assert seen.reserve is not None
+        assert after.reserve.pool.sum() > 1.2 * seen.reserve.pool.sum()
+
+
+def test_when_prices_are_asked_for_depends_on_time_and_amounts_only() -> None:
     """Neither the fleet nor what is asked for and paid has a part in it."""
     log, other = windows.log(2.0, batch=15), windows.log(0.3, pools=5)
     due: list[list[tuple[bool, int, float]]] = []
@@ -184,7 +203,7 @@ def test_when_prices_are_due_depends_on_time_and_amounts_only() -> None:
             for step in router.decide(batch, fleet, state, log.settings):
                 state = step.state
                 seen = state.outlook
-                due[-1].append((seen.due, seen.solved_us, seen.fresh_hours))
+                due[-1].append((seen.asked is None, seen.solved_us, seen.fresh_hours))
 
     assert due[0] == due[1]
     assert {made_due for made_due, _, _ in due[0]} == {True, False}
@@ -193,7 +212,7 @@ def test_when_prices_are_due_depends_on_time_and_amounts_only() -> None:
 def test_a_reloaded_fleet_is_priced_anew() -> None:
     """Prices of the old fleet are not charged, though none were due, and pools may be new."""
     log, state = scarce(), middle()
-    seen = replace(state.outlook, due=False)
+    seen = replace(state.outlook, asked=None)
     assert entered(seen, seen.now_us) is seen
     other = windows.log(3.0, pools=9)
     step = router.step(log.batches[50], other.fleet, replace(state, outlook=seen), log.settings)
@@ -206,15 +225,17 @@ def test_a_reloaded_fleet_is_priced_anew() -> None:
 def test_prices_are_computed_once() -> None:
     """Whoever asks second, in any thread, gets those of the first, unless the fleet is another."""
     log, state = scarce(), middle()
-    seen = replace(state.outlook, due=True, once=Once())
-    arguments = (seen, state.ledger, log.fleet, log.settings)
+    asked = Asked(replace(state.outlook, asked=None), state.ledger)
+    seen = replace(state.outlook, asked=asked)
+    arguments = (asked, log.fleet, log.settings)
     with ThreadPoolExecutor(4) as threads:
         found = [f.result() for f in [threads.submit(outlook.look_ahead, *arguments)] * 4]
 
     assert all(f is found[0] for f in found)
-    assert entered(seen, seen.now_us).reserve is found[0]
+    enough = replace(seen, solved_us=seen.now_us - round(60e6 / LEAST_OFTEN))
+    assert entered(enough, seen.now_us).reserve is found[0]
     reloaded = replace(log.fleet, version="another")
-    again = outlook.look_ahead(seen, state.ledger, reloaded, log.settings)
+    again = outlook.look_ahead(asked, reloaded, log.settings)
     assert again is not found[0]
     assert again.pool.tolist() == found[0].pool.tolist()
 
@@ -229,11 +250,10 @@ def test_another_thread_may_look_ahead(wait: bool) -> None:
             for step in router.decide(batch, log.fleet, state, log.settings):
                 state = step.state
                 steps.append(step)
-                ahead = thread.submit(
-                    outlook.look_ahead, state.outlook, state.ledger, log.fleet, log.settings
-                )
-                if wait:
-                    ahead.result()
+                if (asked := state.outlook.asked) is not None:
+                    ahead = thread.submit(outlook.look_ahead, asked, log.fleet, log.settings)
+                    if wait:
+                        ahead.result()
     alone = decided()[: len(steps)]
 
     assert windows.decisions(steps).equals(windows.decisions(list(alone)))

@@ -105,9 +105,7 @@ def test_the_less_is_left_the_dearer() -> None:
         poor = replace(state.ledger, **{name: getattr(state.ledger, name) / 2})
         before, after = (
             np.concatenate(
-                outlook.look_ahead(
-                    replace(state.outlook, once=outlook.Once()), ledger, log.fleet, log.settings
-                )
+                outlook.look_ahead(outlook.Asked(state.outlook, ledger), log.fleet, log.settings)
             )
             for ledger in (state.ledger, poor)
         )
@@ -157,7 +155,7 @@ def test_a_batch_of_one_is_served_where_it_is_worth_its_price() -> None:
 def test_an_empty_batch_changes_no_price() -> None:
     """In mid-window, no requests leave prices, sample and demand as they were."""
     state = ahead()[10].state
-    before = replace(state.outlook, due=False)
+    before = replace(state.outlook, asked=None, solved_us=state.outlook.now_us)
     step = router.step(
         table([]), scarce().fleet, replace(state, outlook=before), scarce().settings
     )  # fmt: skip
