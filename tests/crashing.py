@@ -3,6 +3,7 @@
 python -m tests.crashing POINT COUNT stream ...     dies the COUNT-th time it gets there
 """
 
+import inspect
 import os
 import signal
 import sys
@@ -10,18 +11,25 @@ from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol.transaction import EndTxnRequest
 
-from aurora_batch import engine
+from aurora_batch import engine, replies, schema
+from aurora_batch.progress import Account
 from pipelines.cli import main
 
 # Point -> where it lies: class or module, function, and whether before or after it.
 POINTS: dict[str, tuple[Any, str, str]] = {
     "after poll": (engine, "decide", "before"),
+    "after decode": (schema, "decode", "after"),
+    "after solve": (replies, "decision_messages", "before"),
     "after decide": (engine, "decide", "after"),
     "in transaction": (AIOKafkaProducer, "begin_transaction", "after"),
     "after acknowledgement": (AIOKafkaProducer, "send_offsets_to_transaction", "before"),
     "after offsets": (AIOKafkaProducer, "commit_transaction", "before"),
+    "commit sent": (AIOKafkaConnection, "send", "after"),  # written; nobody waits for the answer
     "after commit": (AIOKafkaProducer, "commit_transaction", "after"),
+    "after all": (Account, "done", "after"),
     "before offsets alone": (AIOKafkaConsumer, "commit", "before"),
 }
 
@@ -49,7 +57,8 @@ def arm(point: str, count: int) -> None:
     def plain(*args: Any, **named: Any) -> Any:
         before()
         result = original(*args, **named)
-        after()
+        if name != "send" or isinstance(args[1], EndTxnRequest):
+            after()
         return result
 
     async def waiting(*args: Any, **named: Any) -> Any:
@@ -58,7 +67,8 @@ def arm(point: str, count: int) -> None:
         after()
         return result
 
-    replacement: Callable[..., Any] = plain if where is engine else waiting
+    waits = inspect.iscoroutinefunction(original)
+    replacement: Callable[..., Any] = waiting if waits else plain
     setattr(where, name, replacement)
 
 

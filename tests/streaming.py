@@ -161,8 +161,10 @@ class StreamProcess:
 
     async def ended(self) -> int:
         """Return the exit code, once it has ended; `output` is complete then."""
-        rest, _ = await asyncio.to_thread(self._process.communicate)
-        self.output += rest.decode()
+        assert self._process.stdout is not None
+        if not self._process.stdout.closed:
+            rest, _ = await asyncio.to_thread(self._process.communicate)
+            self.output += rest.decode()
         return self._process.returncode
 
     async def kill(self) -> None:

@@ -1,0 +1,249 @@
+"""The storm: workers that are killed again and again while requests come and a reader watches.
+
+Every worker is a process of its own. A *life* of it ends by SIGKILL, at a seeded moment after its
+start, after its takeover, or at a named point of the commit protocol; the next life begins at once.
+Requests are let in by the number of kills, so that every life finds work.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tests.storm.checker import Checker, Found
+from tests.storm.load import PARTITIONS, Load, feeder, prepare
+from tests.storm.reader import LiveReader, read_again
+from tests.streaming import CLI, StreamProcess
+
+# Names of the specification -> of `tests.crashing`.
+POINTS = {
+    "after poll": "after poll",
+    "after decode": "after decode",
+    "after solve": "after solve",
+    "after produce acknowledgement": "after acknowledgement",
+    "after offsets added": "after offsets",
+    "commit sent": "commit sent",
+    "commit answered": "after commit",
+    "after all": "after all",
+}
+STARTING = 0.15  # share of random kills that strike while a worker starts or takes over
+LIFE_S = (0.05, 1.5)  # of the other lives, from the takeover on
+START_S = (0.3, 2.5)  # of those, from the start of the process on
+STUCK_S = 60.0  # without any progress
+SLICE = 1_000  # requests sent at once
+
+When = Literal["starting", "running", "point"]
+
+
+@dataclass(frozen=True)
+class Life:
+    """How a life is to end."""
+
+    when: When
+    after_s: float = 0.0
+    point: str = ""
+    count: int = 1  # the how-manieth time it gets to the point
+
+
+def lives(kills: int, points: Sequence[str], shards: int, seed: int) -> list[list[Life]]:
+    """Return the lives of each shard: `kills` random ends and one at each point, shuffled."""
+    rng = np.random.default_rng(seed)
+    all_lives = [Life("point", point=p, count=int(rng.integers(2, 6))) for p in points]
+    for _ in range(kills):
+        starting = rng.random() < STARTING
+        span = START_S if starting else LIFE_S
+        all_lives.append(Life("starting" if starting else "running", float(rng.uniform(*span))))
+    order = rng.permutation(len(all_lives))
+    return [[all_lives[i] for i in order[s::shards]] for s in range(shards)]
+
+
+@dataclass
+class Kill:
+    """What a kill did."""
+
+    shard: int
+    life: Life
+    wall: float
+    at: float  # monotonic
+    unblocked_s: float | None = None  # until the next committed decision of the shard was read
+
+
+@dataclass
+class Result:
+    """What a storm did and what was found."""
+
+    kills: list[Kill] = field(default_factory=list)
+    starts_s: list[float] = field(default_factory=list)  # from process to takeover
+    decided: int = 0
+    seconds: float = 0.0
+    found: Found = field(default_factory=Found)
+    demand: float = 0.0  # over capacity
+    pool_use: float = 0.0
+    budget_use: float = 0.0
+
+    @property
+    def unblocked_s(self) -> list[float]:
+        """Seconds from kills to the next committed decision, where no other kill came between."""
+        return [k.unblocked_s for k in self.kills if k.unblocked_s is not None]
+
+    def at_point(self, point: str) -> int:
+        """Return how many died at a point."""
+        return sum(k.life.point == point for k in self.kills)
+
+
+class Storm:
+    """`run` it once.
+
+    Parameters
+    ----------
+    folder
+        For settings of the workers.
+    plan
+        Lives of each shard that end by a kill; after these one more runs to the end.
+    progress
+        Told kills and distinct decisions read so far.
+    """
+
+    def __init__(
+        self, load: Load, folder: Path, plan: Sequence[Sequence[Life]],
+        progress: Callable[[int, int], object] = lambda *_: None,
+    ) -> None:  # fmt: skip
+        self._load = load
+        self._folder = folder
+        self._plan = plan
+        self._progress = progress
+        self._pending: dict[int, Kill] = {}
+        self._calm = asyncio.Event()  # everything is decided
+        self.result = Result()
+        settings = load.settings
+        self._topic = settings.kafka.topics.decisions
+        self._bootstrap = settings.kafka.bootstrap
+        self._reader = LiveReader(
+            self._bootstrap, self._topic, PARTITIONS, self._checker(), self._read
+        )
+
+    def _checker(self) -> Checker:
+        return Checker(self._load, len(self._plan))
+
+    async def run(self) -> Result:
+        """Run to the end, or until nothing moves any more."""
+        await prepare(self._load)
+        began = time.monotonic()
+        with self._reader:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._feed())
+                tasks.create_task(self._watch())
+                for shard, plan in enumerate(self._plan):
+                    tasks.create_task(self._live(shard, plan))
+            await self._settle()
+        self.result.seconds = time.monotonic() - began
+        await asyncio.to_thread(self._conclude)
+        return self.result
+
+    async def _feed(self) -> None:
+        """Send requests as kills go on: always some ahead of what they can have decided."""
+        planned = sum(map(len, self._plan))
+        count, sent = self._load.requests.num_rows, 0
+        async with feeder(self._load) as send:
+            while sent < count:
+                allowed = count * (len(self.result.kills) + 4) / (planned + 4)
+                if sent + SLICE > allowed and sent + SLICE < count:
+                    await asyncio.sleep(0.05)
+                    continue
+                await send(sent, min(count, sent + SLICE))
+                sent += SLICE
+
+    async def _watch(self) -> None:
+        """Tell the progress; end the storm when all is decided, or nothing moves."""
+        before, since = (-1, -1), time.monotonic()
+        while True:
+            now = len(self.result.kills), self._reader.decided
+            self._progress(*now)
+            if now != before:
+                before, since = now, time.monotonic()
+            done = now == (sum(map(len, self._plan)), self._load.requests.num_rows)
+            if done or time.monotonic() - since > STUCK_S:
+                self._calm.set()
+                return
+            await asyncio.sleep(0.1)
+
+    async def _live(self, shard: int, plan: Sequence[Life]) -> None:
+        for life in plan:
+            process = self._start(shard, life)
+            try:
+                await asyncio.wait_for(self._end(process, life), STUCK_S)
+            except TimeoutError:
+                self.result.found.add("point not reached", f"{life.point} of shard {shard}")
+            finally:
+                await process.kill()
+            self._killed(shard, life)
+        process = self._start(shard)
+        try:
+            await self._taken_over(process)
+            await self._calm.wait()
+            process.signal(15)
+            if code := await asyncio.wait_for(process.ended(), STUCK_S):
+                self.result.found.add("stop failed", f"exit {code}: {process.output[-300:]}")
+        finally:
+            await process.kill()
+
+    def _start(self, shard: int, life: Life | None = None) -> StreamProcess:
+        module = ("tests.crashing", POINTS.get(life.point, life.point), str(life.count)) if (
+            life and life.point
+        ) else CLI  # fmt: skip
+        options = ("--shard", f"{shard}/{len(self._plan)}")
+        folder = self._folder / str(shard)
+        return StreamProcess(self._load.settings, folder, *options, module=module)
+
+    async def _end(self, process: StreamProcess, life: Life) -> None:
+        if life.when == "point":
+            if (code := await process.ended()) != -9:
+                self.result.found.add("worker failed", f"exit {code}: {process.output[-300:]}")
+            return
+        if life.when == "running":
+            await self._taken_over(process)
+        await asyncio.sleep(life.after_s)
+        if not process.running:
+            await process.ended()
+            self.result.found.add("worker failed", process.output[-300:])
+
+    async def _taken_over(self, process: StreamProcess) -> None:
+        began = time.monotonic()
+        await process.line_with("begins at")
+        self.result.starts_s.append(time.monotonic() - began)
+
+    def _killed(self, shard: int, life: Life) -> None:
+        # Before its end was noticed a point's death is some milliseconds old; that is all.
+        kill = Kill(shard, life, time.time(), time.monotonic())
+        self.result.kills.append(kill)
+        self._pending[shard] = kill
+
+    def _read(self, shard: str, written: float, at: float) -> None:
+        """Note what the reader saw; runs in its thread."""
+        kill = self._pending.get(int(shard.partition("/")[0]))
+        if kill is not None and kill.unblocked_s is None and written > kill.wall:
+            kill.unblocked_s = at - kill.at
+
+    async def _settle(self) -> None:
+        """Wait until the reader has everything that is there, also what nobody expects."""
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            if self._reader.at_end:
+                return
+
+    def _conclude(self) -> None:
+        result, live = self.result, self._reader
+        again = read_again(self._bootstrap, self._topic, PARTITIONS, self._checker(), STUCK_S)
+        if again.digest != live.digest:
+            result.found.add("read otherwise afterwards", f"{again.digest} != {live.digest}")
+        for found in (live.checker.finish(), again.checker.finish()):
+            for kind, count in found.counts.items():
+                result.found.counts[kind] = max(result.found.counts[kind], count)
+                result.found.examples[kind] = found.examples[kind]
+        result.decided = live.decided
+        result.pool_use = live.checker.pool_use
+        result.budget_use = live.checker.budget_use
