@@ -1,6 +1,7 @@
 """`aurora stream` that kills itself at a named point of the commit protocol.
 
-python -m tests.crashing POINT COUNT stream ...     dies the COUNT-th time it gets there
+python -m tests.crashing POINT COUNT stream ...        dies the COUNT-th time it gets there
+python -m tests.crashing POINT COUNT:PID stream ...    kills that process instead, and goes on
 """
 
 import inspect
@@ -35,22 +36,23 @@ POINTS: dict[str, tuple[Any, str, str]] = {
 
 
 class Fuse:
-    """Kills this process the `count`-th time it is burnt."""
+    """Kills a process, this one unless told otherwise, the `count`-th time it is burnt."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, pid: int | None = None) -> None:
         self._left = count
+        self._pid = os.getpid() if pid is None else pid
 
     def burn(self) -> None:
         """Die, or not yet."""
         self._left -= 1
         if not self._left:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(self._pid, signal.SIGKILL)
 
 
-def arm(point: str, count: int) -> None:
-    """Replace the function at the point by one that dies there in time."""
+def arm(point: str, count: int, pid: int | None = None) -> None:
+    """Replace the function at the point by one that kills there in time."""
     where, name, when = POINTS[point]
-    original, fuse = getattr(where, name), Fuse(count)
+    original, fuse = getattr(where, name), Fuse(count, pid)
     before = fuse.burn if when == "before" else lambda: None
     after = fuse.burn if when == "after" else lambda: None
 
@@ -73,5 +75,5 @@ def arm(point: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    arm(sys.argv[1], int(sys.argv[2]))
+    arm(sys.argv[1], *map(int, sys.argv[2].split(":")))
     sys.exit(main(sys.argv[3:]))

@@ -140,6 +140,12 @@ class StreamProcess:
             stderr=subprocess.STDOUT,
         )
         self.output = ""
+        self._rest: asyncio.Task[tuple[bytes, bytes]] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
 
     @property
     def running(self) -> bool:
@@ -161,10 +167,11 @@ class StreamProcess:
 
     async def ended(self) -> int:
         """Return the exit code, once it has ended; `output` is complete then."""
-        assert self._process.stdout is not None
-        if not self._process.stdout.closed:
-            rest, _ = await asyncio.to_thread(self._process.communicate)
+        if self._rest is None:
+            self._rest = asyncio.create_task(asyncio.to_thread(self._process.communicate))
+            rest, _ = await asyncio.shield(self._rest)
             self.output += rest.decode()
+        await asyncio.shield(self._rest)
         return self._process.returncode
 
     async def kill(self) -> None:

@@ -1,7 +1,7 @@
 """Requests of a storm: seeded, scarce in every window, known one by one.
 
-A request id is `PARTITION-NUMBER`, numbered from 0 within its partition of the topic of requests, so
-that a decision by itself says where its request stood in the log.
+A request id is `PARTITION-NUMBER`, numbered from 0 within its partition of the topic of requests,
+so that a decision by itself says where its request stood in the log.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

@@ -69,7 +69,7 @@ class LiveReader:
     def _run(self) -> None:
         try:
             self._read()
-        except BaseException as error:  # noqa: BLE001  # handed to whoever asks
+        except BaseException as error:  # handed to whoever asks
             self._failure = error
 
     def _read(self) -> None:

@@ -2,7 +2,9 @@
 
 Every worker is a process of its own. A *life* of it ends by SIGKILL, at a seeded moment after its
 start, after its takeover, or at a named point of the commit protocol; the next life begins at once.
-Requests are let in by the number of kills, so that every life finds work.
+Requests are let in by the number of kills, so that every life finds work. Where that is over, each
+worker dies twice more while the others run on, the second time in mid-transaction: so long do
+readers wait for a successor that has the machine almost to itself.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ import numpy as np
 from tests.storm.checker import Checker, Found
 from tests.storm.load import PARTITIONS, Load, feeder, prepare
 from tests.storm.reader import LiveReader, read_again
-from tests.streaming import CLI, StreamProcess
+from tests.streaming import CLI, StreamProcess, until
 
 # Names of the specification -> of `tests.crashing`.
 POINTS = {
@@ -35,6 +37,7 @@ LIFE_S = (0.05, 1.5)  # of the other lives, from the takeover on
 START_S = (0.3, 2.5)  # of those, from the start of the process on
 STUCK_S = 60.0  # without any progress
 SLICE = 1_000  # requests sent at once
+HUNGRY_S = 1.0  # with hardly anything to do, until some more are sent
 
 When = Literal["starting", "running", "point"]
 
@@ -47,12 +50,19 @@ class Life:
     after_s: float = 0.0
     point: str = ""
     count: int = 1  # the how-manieth time it gets to the point
+    alone: bool = False  # no other worker starts at that time
+
+
+ALONE = (
+    Life("running", 0.3, alone=True),
+    Life("point", point="after produce acknowledgement", count=2, alone=True),
+)
 
 
 def lives(kills: int, points: Sequence[str], shards: int, seed: int) -> list[list[Life]]:
     """Return the lives of each shard: `kills` random ends and one at each point, shuffled."""
     rng = np.random.default_rng(seed)
-    all_lives = [Life("point", point=p, count=int(rng.integers(2, 6))) for p in points]
+    all_lives = [Life("point", point=p, count=int(rng.integers(1, 4))) for p in points]
     for _ in range(kills):
         starting = rng.random() < STARTING
         span = START_S if starting else LIFE_S
@@ -85,10 +95,14 @@ class Result:
     pool_use: float = 0.0
     budget_use: float = 0.0
 
-    @property
-    def unblocked_s(self) -> list[float]:
-        """Seconds from kills to the next committed decision, where no other kill came between."""
-        return [k.unblocked_s for k in self.kills if k.unblocked_s is not None]
+    def unblocked_s(self, *, alone: bool) -> list[float]:
+        """Return seconds from kills to the next committed decision of the shard.
+
+        Only where no other kill of the same shard came between, and there was work left.
+        """
+        return [
+            k.unblocked_s for k in self.kills if k.unblocked_s is not None and k.life.alone is alone
+        ]
 
     def at_point(self, point: str) -> int:
         """Return how many died at a point."""
@@ -117,7 +131,10 @@ class Storm:
         self._plan = plan
         self._progress = progress
         self._pending: dict[int, Kill] = {}
-        self._calm = asyncio.Event()  # everything is decided
+        self._planned = sum(map(len, plan)) + len(plan) * len(ALONE)
+        self._over = asyncio.Event()  # everything is decided, or nothing moves
+        self._together = asyncio.Barrier(len(plan))
+        self._turn = asyncio.Lock()
         self.result = Result()
         settings = load.settings
         self._topic = settings.kafka.topics.decisions
@@ -145,15 +162,19 @@ class Storm:
         return self.result
 
     async def _feed(self) -> None:
-        """Send requests as kills go on: always some ahead of what they can have decided."""
-        planned = sum(map(len, self._plan))
-        count, sent = self._load.requests.num_rows, 0
+        """Send requests as kills go on; where all that was sent is decided, slowly some more."""
+        planned, count, sent = self._planned, self._load.requests.num_rows, 0
+        hungry = time.monotonic()
         async with feeder(self._load) as send:
             while sent < count:
                 allowed = count * (len(self.result.kills) + 4) / (planned + 4)
-                if sent + SLICE > allowed and sent + SLICE < count:
+                now = time.monotonic()
+                if self._reader.decided < sent - SLICE:
+                    hungry = now
+                if sent + SLICE > allowed and now - hungry < HUNGRY_S and sent + SLICE < count:
                     await asyncio.sleep(0.05)
                     continue
+                hungry = now
                 await send(sent, min(count, sent + SLICE))
                 sent += SLICE
 
@@ -165,31 +186,47 @@ class Storm:
             self._progress(*now)
             if now != before:
                 before, since = now, time.monotonic()
-            done = now == (sum(map(len, self._plan)), self._load.requests.num_rows)
+            done = now == (self._planned, self._load.requests.num_rows)
             if done or time.monotonic() - since > STUCK_S:
-                self._calm.set()
+                self._over.set()
                 return
             await asyncio.sleep(0.1)
 
     async def _live(self, shard: int, plan: Sequence[Life]) -> None:
         for life in plan:
-            process = self._start(shard, life)
-            try:
-                await asyncio.wait_for(self._end(process, life), STUCK_S)
-            except TimeoutError:
-                self.result.found.add("point not reached", f"{life.point} of shard {shard}")
-            finally:
-                await process.kill()
-            self._killed(shard, life)
-        process = self._start(shard)
-        try:
+            await self._die(shard, self._start(shard, life), life)
+        # Together, so that nobody starts while another's wait for a successor is measured.
+        await self._together.wait()
+        process = self._start(shard, ALONE[0])
+        await self._taken_over(process)
+        await self._together.wait()
+        async with self._turn:
+            await self._die(shard, process, ALONE[0], begun=True)
+            await self._die(shard, self._start(shard, ALONE[1]), ALONE[1])
+            process = self._start(shard)
             await self._taken_over(process)
-            await self._calm.wait()
+            await until(lambda: self._unblocked(shard))
+        try:
+            await self._over.wait()
             process.signal(15)
             if code := await asyncio.wait_for(process.ended(), STUCK_S):
                 self.result.found.add("stop failed", f"exit {code}: {process.output[-300:]}")
         finally:
             await process.kill()
+
+    async def _unblocked(self, shard: int) -> bool:
+        return self._pending[shard].unblocked_s is not None or self._over.is_set()
+
+    async def _die(
+        self, shard: int, process: StreamProcess, life: Life, *, begun: bool = False
+    ) -> None:
+        try:
+            await asyncio.wait_for(self._end(process, life, begun), STUCK_S)
+        except TimeoutError:
+            self.result.found.add("point not reached", f"{life.point} of shard {shard}")
+        finally:
+            await process.kill()
+        self._killed(shard, life)
 
     def _start(self, shard: int, life: Life | None = None) -> StreamProcess:
         module = ("tests.crashing", POINTS.get(life.point, life.point), str(life.count)) if (
@@ -199,12 +236,12 @@ class Storm:
         folder = self._folder / str(shard)
         return StreamProcess(self._load.settings, folder, *options, module=module)
 
-    async def _end(self, process: StreamProcess, life: Life) -> None:
+    async def _end(self, process: StreamProcess, life: Life, begun: bool) -> None:
         if life.when == "point":
             if (code := await process.ended()) != -9:
                 self.result.found.add("worker failed", f"exit {code}: {process.output[-300:]}")
             return
-        if life.when == "running":
+        if life.when == "running" and not begun:
             await self._taken_over(process)
         await asyncio.sleep(life.after_s)
         if not process.running:
