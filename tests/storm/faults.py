@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from confluent_kafka.admin import AdminClient
 
 from pipelines.shards import WHOLE
@@ -61,9 +62,11 @@ class Faults:
         async with feeder(self.load) as send:
             await send(0, self.load.requests.num_rows)
 
-    def worker(self, *module: str) -> AbstractAsyncContextManager[StreamProcess]:
+    def worker(
+        self, *module: str, options: Sequence[str] = ()
+    ) -> AbstractAsyncContextManager[StreamProcess]:
         """Return the worker's process, to be entered."""
-        return stream_process(self.load.settings, self._folder, module=module or CLI)
+        return stream_process(self.load.settings, self._folder, *options, module=module or CLI)
 
     async def moved(self, since: float) -> None:
         """Wait until a decision was read that was written after that wall clock."""
@@ -171,10 +174,19 @@ async def coordinator(bootstrap: str, identity: str) -> int:
     """Return the id of the node that coordinates the transactions of an identity."""
     client = AIOKafkaClient(bootstrap_servers=bootstrap)
     await client.bootstrap()
+    found: list[int] = []
+
+    async def known() -> bool:
+        # The first to ask makes the broker create the topic in which transactions are kept.
+        with suppress(GroupCoordinatorNotAvailableError):
+            found.append(await client.coordinator_lookup(CoordinationType.TRANSACTION, identity))
+        return bool(found)
+
     try:
-        return int(await client.coordinator_lookup(CoordinationType.TRANSACTION, identity))
+        await asyncio.wait_for(until(known), MOVE_S)
     finally:
         await client.close()
+    return found[0]
 
 
 async def leader(bootstrap: str, topic: str, partition: int) -> int:

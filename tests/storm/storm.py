@@ -261,7 +261,7 @@ class Storm:
 
     def _read(self, shard: str, written: float, at: float) -> None:
         """Note what the reader saw; runs in its thread."""
-        kill = self._pending.get(int(shard.partition("/")[0]))
+        kill = self._pending.get(int(shard.partition("/")[0] or 0))
         if kill is not None and kill.unblocked_s is None and written > kill.wall:
             kill.unblocked_s = at - kill.at
 
