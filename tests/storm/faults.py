@@ -56,11 +56,15 @@ class Faults:
     def _seen(self, shard: str, written: float, at: float) -> None:
         self._written = max(written, self._written)
 
-    async def filled(self) -> None:
-        """Create the topics and send everything."""
+    async def prepared(self) -> None:
+        """Create the topics."""
         await prepare(self.load, self._replication)
+
+    async def filled(self, low: float = 0.0, high: float = 1.0) -> None:
+        """Send the requests between two shares of all."""
+        count = self.load.requests.num_rows
         async with feeder(self.load) as send:
-            await send(0, self.load.requests.num_rows)
+            await send(round(low * count), round(high * count))
 
     def worker(
         self, *module: str, options: Sequence[str] = ()
@@ -111,6 +115,7 @@ async def broker_storm(
     """Kill the only node `rounds` times under a worker, and start it again each time."""
     rng = np.random.default_rng(seed)
     faults = Faults(load, folder)
+    await faults.prepared()
     await faults.filled()
     count = load.requests.num_rows
     with faults.reader:
@@ -137,7 +142,7 @@ async def failover(brokers: Brokers, load: Load, folder: Path) -> Faults:
     The worker is stopped while a node is away; the node comes back after that.
     """
     faults = Faults(load, folder, replication=3)
-    await faults.filled()
+    await faults.prepared()
     kafka = load.settings.kafka
     identity = WHOLE.identity(kafka.group, kafka.topics.requests)
     victims: dict[str, Callable[[], Awaitable[int]]] = {
@@ -145,7 +150,8 @@ async def failover(brokers: Brokers, load: Load, folder: Path) -> Faults:
         "leader of a partition": lambda: leader(kafka.bootstrap, kafka.topics.decisions, 0),
     }
     with faults.reader:
-        for what, find in victims.items():
+        for number, (what, find) in enumerate(victims.items()):
+            await faults.filled(number / 2, (number + 1) / 2)
             node = brokers.node(await find())
             armed = "tests.crashing", "after acknowledgement", f"5:{node.pid}"
             async with faults.worker(*armed) as process:
@@ -158,6 +164,7 @@ async def failover(brokers: Brokers, load: Load, folder: Path) -> Faults:
             await asyncio.to_thread(node.start)
             await asyncio.to_thread(node.wait_until_ready, len(brokers.nodes))
         async with faults.worker() as process:
+            await process.line_with("begins at")
             await faults.decided(load.requests.num_rows)
             await faults.stopped(process)
     return faults
