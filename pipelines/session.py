@@ -184,7 +184,8 @@ class Session:
     async def _decide(self) -> None:
         """Steps 2 to 4, in the worker thread; the fleet is swapped here, between batches."""
         loop = asyncio.get_running_loop()
-        while batch := await self._closed.get():
+        # What a stop finds undecided is left to the successor: it may be more than a stop may take.
+        while (batch := await self._closed.get()) and not self._stop.is_set():
             fleet = self._worker.fleets.current
             work = await loop.run_in_executor(
                 self._worker.thread, self._work, batch, fleet, self._state
@@ -194,6 +195,7 @@ class Session:
             self._worker.account.decoded(work.batch.records, work.rows)
             await self._worked.put(work)
         await self._worked.put(None)
+        self._room.set()  # nothing will be committed any more that could make room
 
     def _look_ahead(self, fleet: Fleet) -> None:
         """Solve reserve prices that are due while the next batch fills; it waits where need be."""

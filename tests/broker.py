@@ -19,9 +19,10 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 POM = Path(__file__).parents[1] / "deploy" / "kafka" / "pom.xml"
 READY_S = 60.0
@@ -85,13 +86,30 @@ class Broker:
         To listen on; 0 for a free one.
     seat
         None where it is the only node.
+    settings
+        Of `server.properties`, beside or instead of those here.
+
+    Attributes
+    ----------
+    bootstrap
+        Where clients begin.
+    behind_proxy, proxy
+        A second listener, and the address that it tells its clients to come back to: where a test
+        may run a proxy (`tests.fire.proxy`).
     """
 
-    def __init__(self, folder: Path, port: int = 0, seat: Seat | None = None) -> None:
+    def __init__(
+        self, folder: Path, port: int = 0, seat: Seat | None = None,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self._folder = folder
+        self._settings = settings
         self._seat = seat or Seat.all_of(1)[0]
-        self.port = port or free_ports(1)[0]
+        broker, behind_proxy, proxy = free_ports(3)
+        self.port = port or broker
         self.bootstrap = f"127.0.0.1:{self.port}"
+        self.behind_proxy = f"127.0.0.1:{behind_proxy}"
+        self.proxy = f"127.0.0.1:{proxy}"
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "server.properties").write_text(self._properties())
@@ -110,11 +128,12 @@ class Broker:
         said = {
             "process.roles": "broker,controller",
             "node.id": str(self.node_id),
-            "listeners": f"PLAINTEXT://{self.bootstrap},{own}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "listeners": f"PLAINTEXT://{self.bootstrap},PROXIED://{self.behind_proxy},{own}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap},PROXIED://{self.proxy}",
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,"
+            "PROXIED:PLAINTEXT",
             "controller.quorum.voters": ",".join(
                 f"{number}@127.0.0.1:{port}" for number, port in enumerate(ports, 1)
             ),
@@ -136,6 +155,7 @@ class Broker:
             "broker.heartbeat.interval.ms": "500",
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         }
+        said |= self._settings
         return "".join(f"{key}={value}\n" for key, value in said.items())
 
     @property

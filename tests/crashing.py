@@ -49,12 +49,12 @@ class Fuse:
             os.kill(self._pid, signal.SIGKILL)
 
 
-def arm(point: str, count: int, pid: int | None = None) -> None:
-    """Replace the function at the point by one that kills there in time."""
+def arm(point: str, burn: Callable[[], None]) -> None:
+    """Replace the function at the point by one that burns there."""
     where, name, when = POINTS[point]
-    original, fuse = getattr(where, name), Fuse(count, pid)
-    before = fuse.burn if when == "before" else lambda: None
-    after = fuse.burn if when == "after" else lambda: None
+    original = getattr(where, name)
+    before = burn if when == "before" else lambda: None
+    after = burn if when == "after" else lambda: None
 
     def plain(*args: Any, **named: Any) -> Any:
         before()
@@ -75,5 +75,5 @@ def arm(point: str, count: int, pid: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    arm(sys.argv[1], *map(int, sys.argv[2].split(":")))
+    arm(sys.argv[1], Fuse(*map(int, sys.argv[2].split(":"))).burn)
     sys.exit(main(sys.argv[3:]))
