@@ -26,6 +26,7 @@ from types import MappingProxyType
 
 POM = Path(__file__).parents[1] / "deploy" / "kafka" / "pom.xml"
 READY_S = 60.0
+EXTERNAL = "AURORA_KAFKA"  # names somebody's broker, which tests then use where they kill none
 
 
 def missing_tools() -> list[str]:
@@ -242,6 +243,18 @@ class Broker:
         """Return its exit code when it ends."""
         assert self._process is not None
         return self._process.wait()
+
+
+class Elsewhere(Broker):
+    """Somebody's broker: an address, and nothing that could stop it."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+        self._process = None
+
+    def launch(self) -> None:
+        """Refuse."""
+        raise RuntimeError(f"{self.bootstrap} ({EXTERNAL}) is not ours to start")
 
 
 class Brokers:

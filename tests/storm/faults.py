@@ -44,6 +44,7 @@ class Faults:
     def __init__(self, load: Load, folder: Path, replication: int = 1) -> None:
         self.load = load
         self.outages: list[Outage] = []
+        self.stops_s: list[float] = []  # from SIGTERM to the end
         self._folder = folder
         self._replication = replication
         self._written = 0.0  # wall clock of the newest decision read
@@ -95,13 +96,13 @@ class Faults:
                 continue
             return
 
-    async def stopped(self, process: StreamProcess) -> float:
-        """Send SIGTERM; return after how many seconds it has ended well."""
+    async def stopped(self, process: StreamProcess) -> None:
+        """Send SIGTERM, and wait for its good end."""
         began = time.monotonic()
         process.signal(15)
         code = await asyncio.wait_for(process.ended(), STOP_S)
         assert code == 0, process.output[-2000:]
-        return time.monotonic() - began
+        self.stops_s.append(time.monotonic() - began)
 
     def found(self) -> Found:
         """Return what is wrong with everything read."""

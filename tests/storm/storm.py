@@ -118,20 +118,22 @@ class Storm:
         For settings of the workers.
     plan
         Lives of each shard that end by a kill; after these one more runs to the end.
+
+    Attributes
+    ----------
+    planned
+        Kills.
     progress
         Told kills and distinct decisions read so far.
     """
 
-    def __init__(
-        self, load: Load, folder: Path, plan: Sequence[Sequence[Life]],
-        progress: Callable[[int, int], object] = lambda *_: None,
-    ) -> None:  # fmt: skip
+    def __init__(self, load: Load, folder: Path, plan: Sequence[Sequence[Life]]) -> None:
         self._load = load
         self._folder = folder
         self._plan = plan
-        self._progress = progress
+        self.progress: Callable[[int, int], object] = lambda *_: None
         self._pending: dict[int, Kill] = {}
-        self._planned = sum(map(len, plan)) + len(plan) * len(ALONE)
+        self.planned = sum(map(len, plan)) + len(plan) * len(ALONE)
         self._over = asyncio.Event()  # everything is decided, or nothing moves
         self._together = asyncio.Barrier(len(plan))
         self._turn = asyncio.Lock()
@@ -163,7 +165,7 @@ class Storm:
 
     async def _feed(self) -> None:
         """Send requests as kills go on; where all that was sent is decided, slowly some more."""
-        planned, count, sent = self._planned, self._load.requests.num_rows, 0
+        planned, count, sent = self.planned, self._load.requests.num_rows, 0
         hungry = time.monotonic()
         async with feeder(self._load) as send:
             while sent < count:
@@ -183,10 +185,10 @@ class Storm:
         before, since = (-1, -1), time.monotonic()
         while True:
             now = len(self.result.kills), self._reader.decided
-            self._progress(*now)
+            self.progress(*now)
             if now != before:
                 before, since = now, time.monotonic()
-            done = now == (self._planned, self._load.requests.num_rows)
+            done = now == (self.planned, self._load.requests.num_rows)
             if done or time.monotonic() - since > STUCK_S:
                 self._over.set()
                 return

@@ -13,15 +13,15 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 
 def test_a_broker_that_stands_still_costs_no_memory_and_no_request(
-    kafka_broker: Broker, tmp_path: Path
+    own_broker: Broker, tmp_path: Path
 ) -> None:
     """With 40 MB to read and nothing to be sent: bounded memory, healthy, then all is decided."""
     load = scarce(
-        kafka_broker.bootstrap, "blocked", 100_000, seed=7, batch=2_000, transactional="auto",
+        own_broker.bootstrap, "blocked", 100_000, seed=7, batch=2_000, transactional="auto",
         max_in_flight_bytes=16 * 2**20,
     )  # fmt: skip
 
-    seen = asyncio.run(blocked(kafka_broker, load, tmp_path, 15.0))
+    seen = asyncio.run(blocked(own_broker, load, tmp_path, 15.0))
 
     assert seen.found.lines() == []
     assert seen.grown_mib <= 64

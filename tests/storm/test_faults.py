@@ -9,12 +9,16 @@ from tests.broker import Broker, Brokers
 from tests.storm.faults import broker_storm, failover
 from tests.storm.load import scarce
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+# Brokers of their own: the session's is not to die under other tests.
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.timeout(240),
+    pytest.mark.usefixtures("kafka_tools"),
+]
 
 
-def test_it_survives_its_only_node_again_and_again(kafka_broker: Broker, tmp_path: Path) -> None:
+def test_it_survives_its_only_node_again_and_again(tmp_path: Path) -> None:
     """Three SIGKILLs of the only node: one worker process decides on, each request once."""
-    assert kafka_broker.bootstrap  # of its own: the session's is not to die under other tests
     with Broker(tmp_path / "broker") as broker:
         load = scarce(broker.bootstrap, "dying", 12_000, seed=5, batch=100, transactional="auto")
 
@@ -24,9 +28,8 @@ def test_it_survives_its_only_node_again_and_again(kafka_broker: Broker, tmp_pat
     assert faults.found().lines() == []
 
 
-def test_three_nodes_lose_one_in_mid_transaction(kafka_broker: Broker, tmp_path: Path) -> None:
+def test_three_nodes_lose_one_in_mid_transaction(tmp_path: Path) -> None:
     """Coordinator or leader gone: the worker goes on by itself, and can be stopped meanwhile."""
-    assert kafka_broker.bootstrap
     with Brokers(tmp_path / "brokers", 3) as brokers:
         load = scarce(brokers.bootstrap, "three", 12_000, seed=6, batch=100, transactional="auto")
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tests.broker import Broker
 from tests.storm.load import scarce
-from tests.storm.run import run, weaknesses
+from tests.storm.run import storm, weaknesses
 from tests.storm.storm import Life, Storm
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 def test_a_storm_loses_doubles_and_overspends_nothing(kafka_broker: Broker, tmp_path: Path) -> None:
     """Three workers, killed at every point and at random: each decision is right, all along."""
-    load, result = run(
-        kafka_broker, tmp_path, requests=30_000, kills=4, seed=2, say=Console(quiet=True)
+    load, result = storm(
+        kafka_broker.bootstrap, tmp_path, requests=30_000, kills=4, seed=2, say=Console(quiet=True)
     )
 
     assert result.found.lines() == []
