@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -117,7 +118,9 @@ class Storm:
     folder
         For settings of the workers.
     plan
-        Lives of each shard that end by a kill; after these one more runs to the end.
+        Lives of each shard that end by a kill.
+    alone
+        Lives of each shard after those, one shard after the other; then one more runs to the end.
 
     Attributes
     ----------
@@ -127,13 +130,18 @@ class Storm:
         Told kills and distinct decisions read so far.
     """
 
-    def __init__(self, load: Load, folder: Path, plan: Sequence[Sequence[Life]]) -> None:
+    def __init__(
+        self, load: Load, folder: Path, plan: Sequence[Sequence[Life]],
+        alone: Sequence[Life] = ALONE,
+    ) -> None:  # fmt: skip
         self._load = load
         self._folder = folder
         self._plan = plan
+        self._alone = alone
         self.progress: Callable[[int, int], object] = lambda *_: None
+        self._workers: dict[int, StreamProcess] = {}
         self._pending: dict[int, Kill] = {}
-        self.planned = sum(map(len, plan)) + len(plan) * len(ALONE)
+        self.planned = sum(map(len, plan)) + len(plan) * len(alone)
         self._over = asyncio.Event()  # everything is decided, or nothing moves
         self._together = asyncio.Barrier(len(plan))
         self._turn = asyncio.Lock()
@@ -153,11 +161,15 @@ class Storm:
         await prepare(self._load)
         began = time.monotonic()
         with self._reader:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._feed())
-                tasks.create_task(self._watch())
-                for shard, plan in enumerate(self._plan):
-                    tasks.create_task(self._live(shard, plan))
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._feed())
+                    tasks.create_task(self._watch())
+                    for shard, plan in enumerate(self._plan):
+                        tasks.create_task(self._live(shard, plan))
+            finally:
+                for process in self._workers.values():
+                    await process.kill()
             await self._settle()
         self.result.seconds = time.monotonic() - began
         await asyncio.to_thread(self._conclude)
@@ -197,24 +209,29 @@ class Storm:
     async def _live(self, shard: int, plan: Sequence[Life]) -> None:
         for life in plan:
             await self._die(shard, self._start(shard, life), life)
+        process = await self._die_alone(shard)
+        await self._over.wait()
+        process.signal(15)
+        if code := await asyncio.wait_for(process.ended(), STUCK_S):
+            self.result.found.add("stop failed", f"exit {code}: {process.output[-300:]}")
+
+    async def _die_alone(self, shard: int) -> StreamProcess:
+        """Return the worker that lives on, once it has decided something."""
+        first, *others = [*self._alone, None]
         # Together, so that nobody starts while another's wait for a successor is measured.
         await self._together.wait()
-        process = self._start(shard, ALONE[0])
+        process = self._start(shard, first)
         await self._taken_over(process)
         await self._together.wait()
         async with self._turn:
-            await self._die(shard, process, ALONE[0], begun=True)
-            await self._die(shard, self._start(shard, ALONE[1]), ALONE[1])
-            process = self._start(shard)
-            await self._taken_over(process)
-            await until(lambda: self._unblocked(shard))
-        try:
-            await self._over.wait()
-            process.signal(15)
-            if code := await asyncio.wait_for(process.ended(), STUCK_S):
-                self.result.found.add("stop failed", f"exit {code}: {process.output[-300:]}")
-        finally:
-            await process.kill()
+            for life, following in pairwise([first, *others]):
+                assert life is not None
+                await self._die(shard, process, life, begun=life is first)
+                process = self._start(shard, following)
+            if self._alone:
+                await self._taken_over(process)
+                await until(lambda: self._unblocked(shard))
+        return process
 
     async def _unblocked(self, shard: int) -> bool:
         return self._pending[shard].unblocked_s is not None or self._over.is_set()
@@ -236,7 +253,9 @@ class Storm:
         ) else CLI  # fmt: skip
         options = ("--shard", f"{shard}/{len(self._plan)}")
         folder = self._folder / str(shard)
-        return StreamProcess(self._load.settings, folder, *options, module=module)
+        process = StreamProcess(self._load.settings, folder, *options, module=module)
+        self._workers[shard] = process
+        return process
 
     async def _end(self, process: StreamProcess, life: Life, begun: bool) -> None:
         if life.when == "point":

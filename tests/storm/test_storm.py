@@ -33,7 +33,7 @@ def test_without_transactions_the_checker_catches_doubles(
     load = scarce(kafka_broker.bootstrap, "naive", 6_000, seed=3, windows=4, transactional="off")
     point = Life("point", point="before offsets alone", count=3)
 
-    result = asyncio.run(Storm(load, tmp_path, [[point, point]]).run())
+    result = asyncio.run(Storm(load, tmp_path, [[point, point]], ()).run())
 
     assert result.decided == load.requests.num_rows
     assert result.found.counts["decided twice"] > 0
