@@ -4,6 +4,7 @@ A request id is `PARTITION-NUMBER`, numbered from 0 within its partition of the 
 so that a decision by itself says where its request stood in the log.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from aiokafka.partitioner import DefaultPartitioner
+from confluent_kafka import Producer
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from aurora_batch import schema, workload
-from aurora_batch.adapters.kafka import Sink, create_topics
+from aurora_batch.adapters.kafka import create_topics
 from aurora_batch.adapters.kafka.topics import COMPACTED
 from aurora_batch.fleet import fleet_from_settings
 from aurora_batch.replies import Message
@@ -103,15 +105,30 @@ async def prepare(load: Load, replication: int = 1) -> None:
 
 @asynccontextmanager
 async def feeder(load: Load) -> AsyncIterator[Callable[[int, int], Awaitable[None]]]:
-    """Yield what sends the requests low <= i < high and waits until the broker has them."""
-    cluster, topic = cluster_of(load.settings), load.settings.kafka.topics.requests
-    sink = Sink(cluster, await cluster.partitions([topic]))
-    await sink.open()
+    """Yield what sends the requests low <= i < high and waits until the broker has them.
+
+    Each once and in order, however long a broker is away: by librdkafka, with idempotence.
+    """
+    kafka = load.settings.kafka
+    options = {"bootstrap.servers": kafka.bootstrap, "enable.idempotence": True, "log_level": 0}
+    producer = Producer({**options, "linger.ms": 5, "queue.buffering.max.messages": 1_000_000})
+    failures: list[str] = []
+
+    def delivered(error: object, _: object) -> None:
+        if error is not None:
+            failures.append(str(error))
+
+    def deliver(low: int, high: int) -> None:
+        messages = zip(load.messages(low, high), load.partition[low:high].tolist(), strict=True)
+        for message, partition in messages:
+            producer.produce(
+                kafka.topics.requests, message.value, message.key, partition, on_delivery=delivered
+            )
+            producer.poll(0)
+        producer.flush()
+        assert not failures, failures[0]
 
     async def send(low: int, high: int) -> None:
-        await sink.send(sink.stage({topic: load.messages(low, high)}))
+        await asyncio.to_thread(deliver, low, high)
 
-    try:
-        yield send
-    finally:
-        await sink.close()
+    yield send
