@@ -216,6 +216,25 @@ def test_a_stop_finishes_and_commits_what_is_in_flight(embedded: str) -> None:
     run(go())
 
 
+@pytest.mark.parametrize("room", [2**26, 20_000])
+def test_a_stop_leaves_what_is_undecided_to_the_successor(embedded: str, room: int) -> None:
+    """However much was read: at most what is being decided and committed is waited for."""
+
+    async def go() -> None:
+        settings = settings_for(embedded, batch=20, max_in_flight_bytes=room)
+        await send(settings, map(request, range(3000)))
+        stop = asyncio.Event()
+        worker = worker_for(settings, observers=[lambda _: stop.set()])
+
+        await worker.run(stop)
+
+        # One batch was committed, one waited for that, one for its turn, one was being decided.
+        assert worker.account.decided <= 4 * 20
+        assert worker.account.in_flight == 0
+
+    run(go())
+
+
 def test_metrics_reconcile(embedded: str) -> None:
     """Consumed = decided + dead-lettered + in flight, by provider and reason too; lag is 0."""
 
