@@ -218,10 +218,9 @@ class Storm:
     async def _die_alone(self, shard: int) -> StreamProcess:
         """Return the worker that lives on, once it has decided something."""
         first, *others = [*self._alone, None]
-        # Together, so that nobody starts while another's wait for a successor is measured.
-        await self._together.wait()
         process = self._start(shard, first)
         await self._taken_over(process)
+        # Together, so that nobody starts while another's wait for a successor is measured.
         await self._together.wait()
         async with self._turn:
             for life, following in pairwise([first, *others]):
