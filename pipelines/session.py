@@ -152,7 +152,7 @@ class Session:
         """Step 1: fill micro-batches and close them; at the end, close the last one."""
         intake = Intake(self._worker.settings.router.batch, self._worker.clock)
         while not await self._finished():
-            if self._bytes >= self._worker.settings.kafka.max_in_flight_bytes:
+            while self._full() and not self._stop.is_set():
                 self._close(intake.take())  # or it would wait for its own bytes to leave
                 self._room.clear()
                 await self._room.wait()
@@ -167,6 +167,9 @@ class Session:
             self._close(intake.add(records))
         self._close(intake.take())
         self._closed.put_nowait(None)
+
+    def _full(self) -> bool:
+        return self._bytes >= self._worker.settings.kafka.max_in_flight_bytes
 
     def _close(self, batches: Sequence[Batch]) -> None:
         for batch in batches:

@@ -20,6 +20,7 @@ from tests.storm.load import Load, feeder, prepare
 from tests.storm.watch import Health, Page, Process, port_of
 
 EVERY_S = 0.25
+LOOK = 2.0  # rooms: one that was full but for a byte, and as much as partitions bring at once
 CALM = 0.02  # share of the requests that is decided before the flood
 BEGUN = 0.10  # share that is decided when the broker stops
 
@@ -36,6 +37,7 @@ class Blocked:
     answer_s: list[float] = field(default_factory=list)
     loop_lag_s: list[float] = field(default_factory=list)
     in_flight_mib: float = 0.0  # most, as the worker counts them
+    most_mib: float = 0.0  # that it may be: the room, and what one more look brings beyond it
     blocked_s: float = 0.0
     drained_s: float = 0.0  # from the broker's return to the last decision
     found: Found = field(default_factory=Found)
@@ -76,6 +78,7 @@ async def blocked(
     """Let the broker stand still for so long, in mid-flood."""
     faults, seen, count = Faults(load, folder), Blocked(), load.requests.num_rows
     calm = max(1, int(CALM * count))
+    seen.most_mib = LOOK * load.settings.kafka.max_in_flight_bytes / 2**20
     await prepare(load)
     with faults.reader:
         async with faults.worker(options=("--metrics-port", "0")) as process:

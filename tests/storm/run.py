@@ -157,6 +157,8 @@ def still(folder: Path, args: argparse.Namespace, say: Console) -> Outcome:
     lines = seen.found.lines()
     if seen.grown_mib > GROWTH_MIB:
         lines.append(f"memory grew by {seen.grown_mib:.1f} MiB, expected {GROWTH_MIB:g} at most")
+    if seen.in_flight_mib > seen.most_mib:
+        lines.append(f"{seen.in_flight_mib:.0f} MiB in flight, expected {seen.most_mib:g} at most")
     if seen.unwell:
         lines.append(f"/health did not say well {seen.unwell} times of {seen.asked}")
     return seen.rows(), lines

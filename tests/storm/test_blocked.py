@@ -25,4 +25,5 @@ def test_a_broker_that_stands_still_costs_no_memory_and_no_request(
 
     assert seen.found.lines() == []
     assert seen.grown_mib <= 64
+    assert seen.in_flight_mib <= seen.most_mib
     assert (seen.unwell, seen.asked > 20) == (0, True)
