@@ -8,12 +8,14 @@ import pyarrow as pa
 import pytest
 
 from aurora_batch import engine, router, schema
-from aurora_batch.adapters.kafka import Sink
+from aurora_batch.adapters.kafka import Sink, Source
 from aurora_batch.errors import BrokerError, UsageError
 from aurora_batch.fleet import default_fleet
 from aurora_batch.metrics import Committed
 from aurora_batch.replies import Message
+from aurora_batch.schema import Record
 from pipelines.intake import Intake
+from pipelines.session import Session
 from pipelines.shards import Shard
 from tests import requests
 from tests.streaming import (
@@ -280,6 +282,37 @@ def test_little_room_in_flight_slows_down_and_loses_nothing(embedded: str) -> No
         assert worker.account.decided == 500
 
     run(go())
+
+
+def test_nothing_is_read_while_there_is_no_room(
+    embedded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that leaves too much in flight lets nothing more in."""
+    looks: list[bool] = []
+    polled_while_full: list[bool] = []
+    full, poll = Session._full, Source.poll
+
+    def look(session: Session) -> bool:
+        looks.append(full(session))
+        return looks[-1]
+
+    async def watched(source: Source, timeout_s: float) -> list[Record]:
+        polled_while_full.append(looks[-1])
+        return await poll(source, timeout_s)
+
+    monkeypatch.setattr(Session, "_full", look)
+    monkeypatch.setattr(Source, "poll", watched)
+
+    async def go() -> None:
+        settings = settings_for(embedded, batch=20, max_in_flight_bytes=2000)
+        # Several times what a partition brings at once, which is 1 MiB.
+        await send(settings, (request(i, note="x" * 20_000) for i in range(500)))
+        await drained(settings)
+
+    run(go())
+
+    assert any(looks)
+    assert not any(polled_while_full)
 
 
 def test_no_broker_is_one_line_that_says_what_to_do() -> None:
