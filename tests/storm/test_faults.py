@@ -31,7 +31,7 @@ def test_it_survives_its_only_node_again_and_again(tmp_path: Path) -> None:
 def test_three_nodes_lose_one_in_mid_transaction(tmp_path: Path) -> None:
     """Coordinator or leader gone: the worker goes on by itself, and can be stopped meanwhile."""
     with Brokers(tmp_path / "brokers", 3) as brokers:
-        load = scarce(brokers.bootstrap, "three", 12_000, seed=6, batch=100, transactional="auto")
+        load = scarce(brokers.bootstrap, "three", 6_000, seed=6, batch=100, transactional="auto")
 
         faults = asyncio.run(failover(brokers, load, tmp_path / "worker"))
 
