@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka storm kafka check bench bench-allocation format clean
+.PHONY: help demo test test-kafka kafka storm soak check bench bench-allocation format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -30,16 +30,20 @@ check: $(STAMP) ## lint, format, types, layers
 	@echo "==> mypy --strict" && $(BIN)/mypy
 	@echo "==> import-linter" && $(BIN)/lint-imports
 
-kafka: $(STAMP) ## a real Kafka broker in the foreground, at localhost:9092
-	@$(BIN)/python -m tests.broker
+kafka: $(STAMP) ## a real Kafka broker in the foreground, at localhost:9092 (NODES=3: a cluster)
+	@$(BIN)/python -m tests.broker --nodes $(or $(NODES),1)
 
 test-kafka: $(STAMP) ## the tests that need a real broker (a JDK and Maven)
 	@echo "==> running the tests against a real Kafka broker"
 	@$(BIN)/python -m pytest -m kafka
 
-storm: $(STAMP) ## exactly once under fire: all rounds (minutes; a JDK and Maven)
-	@echo "==> 50 zombies and 200 commits in doubt, against a real Kafka broker"
+storm: $(STAMP) ## kill workers and brokers by the dozen, check every decision (minutes; PARTS=workers)
+	@$(BIN)/python -m tests.storm.run $(PARTS)
+	@echo "==> 50 zombies and 200 commits in doubt"
 	@AURORA_ROUNDS=full $(BIN)/python -m pytest -m kafka tests/fire
+
+soak: $(STAMP) ## 20,000 requests/s for MINUTES=15: memory, descriptors, counters
+	@$(BIN)/python -m tests.storm.soak --minutes $(or $(MINUTES),15)
 
 bench: $(STAMP) ## benchmarks: time and quality, with ratios
 	@$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only

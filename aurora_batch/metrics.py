@@ -100,6 +100,7 @@ TABLE = (
     Metric("counter", "takeovers_total", "Times that the worker began from committed offsets"),
     Metric("counter", "fleet_reloads_total", "Reloads of the providers", ("result",)),
     Metric("gauge", "event_loop_lag_seconds", "How late the event loop woke up last"),
+    Metric("gauge", "event_loop_tasks", "Tasks on the event loop"),
 )  # fmt: skip
 
 
@@ -222,9 +223,10 @@ class Metrics:
         """Count a beginning from committed offsets."""
         self._counters["takeovers_total"].inc()
 
-    def loop_lag(self, seconds: float) -> None:
-        """Note how late the event loop woke up."""
-        self._gauges["event_loop_lag_seconds"].set(seconds)
+    def loop(self, late_s: float, tasks: int) -> None:
+        """Note how late the event loop woke up, and what it has to do."""
+        self._gauges["event_loop_lag_seconds"].set(late_s)
+        self._gauges["event_loop_tasks"].set(tasks)
 
     def flow(self, account: Account, in_flight_bytes: int, lag: Mapping[int, int]) -> None:
         """Note where the stream is."""

@@ -156,7 +156,7 @@ class Session:
         """Step 1: fill micro-batches and close them; at the end, close the last one."""
         intake = Intake(self._worker.settings.router.batch, self._worker.clock)
         while not await self._finished():
-            if self._bytes >= self._worker.settings.kafka.max_in_flight_bytes:
+            while self._full() and not self._stop.is_set():
                 self._close(intake.take())  # or it would wait for its own bytes to leave
                 self._room.clear()
                 await self._room.wait()
@@ -171,6 +171,9 @@ class Session:
             self._close(intake.add(records))
         self._close(intake.take())
         self._closed.put_nowait(None)
+
+    def _full(self) -> bool:
+        return self._bytes >= self._worker.settings.kafka.max_in_flight_bytes
 
     def _close(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
@@ -188,7 +191,8 @@ class Session:
     async def _decide(self) -> None:
         """Steps 2 to 4, in the worker thread; the fleet is swapped here, between batches."""
         loop = asyncio.get_running_loop()
-        while batch := await self._closed.get():
+        # What a stop finds undecided is left to the successor: it may be more than a stop may take.
+        while (batch := await self._closed.get()) and not self._stop.is_set():
             fleet = self._worker.fleets.current
             work = await loop.run_in_executor(
                 self._worker.thread, self._work, batch, fleet, self._state
@@ -198,6 +202,7 @@ class Session:
             self._worker.account.decoded(work.batch.records, work.rows)
             await self._worked.put(work)
         await self._worked.put(None)
+        self._room.set()  # nothing will be committed any more that could make room
 
     def _look_ahead(self, fleet: Fleet) -> None:
         """Solve reserve prices that are asked for beside the batches until they are charged."""

@@ -133,7 +133,8 @@ class Beat:
         while True:
             began = self._last = self._clock()
             await asyncio.sleep(BEAT_S)
-            self._metrics.loop_lag(max(0.0, self._clock() - began - BEAT_S))
+            late = max(0.0, self._clock() - began - BEAT_S)
+            self._metrics.loop(late, len(asyncio.all_tasks()))
 
     @property
     def live(self) -> bool:

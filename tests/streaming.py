@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,12 +23,14 @@ from pipelines.fleets import Fleets
 from pipelines.shards import WHOLE, Shard
 from pipelines.tail import decisions_in
 from pipelines.worker import Observer, Worker
-from tests.broker import Broker
+from tests.broker import EXTERNAL, Broker
 
 T = TypeVar("T")
 DEADLINE_S = 60.0
 CLI = ("pipelines.cli",)
 NOON = "2026-01-01T12:00:00Z"
+# Somebody's broker keeps what earlier runs have left there.
+RUN = f".{uuid.uuid4().hex[:8]}" if os.environ.get(EXTERNAL) else ""
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -46,7 +49,7 @@ def settings_for(
         "outcomes": "outcomes",
         "ledger": "ledger",
     }
-    topics = Topics(**{field: f"{prefix}.{name}" for field, name in names.items()})
+    topics = Topics(**{field: f"{prefix}{RUN}.{name}" for field, name in names.items()})
     kafka = {"transactional": "off", "request_timeout_ms": 5000, "fetch_max_wait_ms": 10, **kafka}
     return Settings(
         router=RouterSettings(batch=BatchSettings(max_requests=batch)),
@@ -160,6 +163,12 @@ class StreamProcess:
             stderr=subprocess.STDOUT,
         )
         self.output = ""
+        self._rest: asyncio.Task[tuple[bytes, bytes]] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
 
     @property
     def running(self) -> bool:
@@ -181,8 +190,11 @@ class StreamProcess:
 
     async def ended(self) -> int:
         """Return the exit code, once it has ended; `output` is complete then."""
-        rest, _ = await asyncio.to_thread(self._process.communicate)
-        self.output += rest.decode()
+        if self._rest is None:
+            self._rest = asyncio.create_task(asyncio.to_thread(self._process.communicate))
+            rest, _ = await asyncio.shield(self._rest)
+            self.output += rest.decode()
+        await asyncio.shield(self._rest)
         return self._process.returncode
 
     async def kill(self) -> None:

@@ -8,13 +8,15 @@ import pyarrow as pa
 import pytest
 
 from aurora_batch import engine, router, schema
-from aurora_batch.adapters.kafka import Sink
+from aurora_batch.adapters.kafka import Sink, Source
 from aurora_batch.errors import BrokerError, UsageError
 from aurora_batch.fleet import default_fleet
 from aurora_batch.metrics import Committed
 from aurora_batch.replies import Headers, Message
+from aurora_batch.schema import Record
 from aurora_batch.trail import HEADER
 from pipelines.intake import Intake
+from pipelines.session import Session
 from pipelines.shards import Shard
 from tests import requests
 from tests.streaming import (
@@ -222,6 +224,25 @@ def test_a_stop_finishes_and_commits_what_is_in_flight(embedded: str) -> None:
     run(go())
 
 
+@pytest.mark.parametrize("room", [2**26, 20_000])
+def test_a_stop_leaves_what_is_undecided_to_the_successor(embedded: str, room: int) -> None:
+    """However much was read: at most what is being decided and committed is waited for."""
+
+    async def go() -> None:
+        settings = settings_for(embedded, batch=20, max_in_flight_bytes=room)
+        await send(settings, map(request, range(3000)))
+        stop = asyncio.Event()
+        worker = worker_for(settings, observers=[lambda _: stop.set()])
+
+        await worker.run(stop)
+
+        # One batch was committed, one waited for that, one for its turn, one was being decided.
+        assert worker.account.decided <= 4 * 20
+        assert worker.account.in_flight == 0
+
+    run(go())
+
+
 def test_metrics_reconcile(embedded: str) -> None:
     """Consumed = decided + dead-lettered + in flight, by provider and reason too; lag is 0."""
 
@@ -267,6 +288,37 @@ def test_little_room_in_flight_slows_down_and_loses_nothing(embedded: str) -> No
         assert worker.account.decided == 500
 
     run(go())
+
+
+def test_nothing_is_read_while_there_is_no_room(
+    embedded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that leaves too much in flight lets nothing more in."""
+    looks: list[bool] = []
+    polled_while_full: list[bool] = []
+    full, poll = Session._full, Source.poll
+
+    def look(session: Session) -> bool:
+        looks.append(full(session))
+        return looks[-1]
+
+    async def watched(source: Source, timeout_s: float) -> list[Record]:
+        polled_while_full.append(looks[-1])
+        return await poll(source, timeout_s)
+
+    monkeypatch.setattr(Session, "_full", look)
+    monkeypatch.setattr(Source, "poll", watched)
+
+    async def go() -> None:
+        settings = settings_for(embedded, batch=20, max_in_flight_bytes=2000)
+        # Several times what a partition brings at once, which is 1 MiB.
+        await send(settings, (request(i, note="x" * 20_000) for i in range(500)))
+        await drained(settings)
+
+    run(go())
+
+    assert any(looks)
+    assert not any(polled_while_full)
 
 
 def test_no_broker_is_one_line_that_says_what_to_do() -> None:
