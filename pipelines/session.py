@@ -1,6 +1,7 @@
 """A session: one run of the commit protocol, from a takeover to a stop or a failure.
 
-Every wait in it has a deadline.
+Every wait in it has a deadline; only that for kernels to be compiled, before the first poll, ends
+by itself.
 
     0  take over   start the producer, which fences a predecessor and ends its transaction; only
                    then compare the division into shards with what all agreed on, read the
@@ -90,6 +91,8 @@ class Session:
         """Run until a stop (then everything is committed) or a failure."""
         async with AsyncExitStack() as stack:
             await self._take_over(stack)
+            if self._worker.warm is not None:
+                await asyncio.shield(self._worker.warm)
             self.opened = self._worker.ready = True
             watch = asyncio.create_task(self._watch())
             stack.callback(watch.cancel)

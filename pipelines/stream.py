@@ -91,7 +91,8 @@ async def _run(args: argparse.Namespace, shard: Shard) -> None:
         for task in (beat.run(), worker.fleets.watch()):
             stack.callback(asyncio.create_task(task).cancel)
         log.info("compiling kernels")
-        await asyncio.to_thread(worker.warm_up)
+        # Beside the takeover, which ends a dead predecessor's transaction: readers wait for that.
+        worker.warm = asyncio.create_task(asyncio.to_thread(worker.warm_up))
         await worker.run(stop, until_end=args.until_end)
     log.info(
         "stopped: %d requests decided, %d dead letters", worker.account.decided, worker.account.dead

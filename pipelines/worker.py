@@ -6,7 +6,7 @@ What a session is, and the protocol by which it commits: `pipelines.session`.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -65,6 +65,7 @@ class Worker:
         self.clock = clock
         self.account = Account()
         self.ends: Mapping[int, int] | None = None  # where to stop, if anywhere
+        self.warm: Awaitable[None] | None = None  # ends when kernels are compiled
         self.ready = False
         self.lag: dict[int, int] = {}
         self.last_commit: float | None = None  # on `clock`

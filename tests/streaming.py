@@ -19,6 +19,7 @@ from aurora_batch.replies import Message
 from aurora_batch.schema import Record
 from aurora_batch.settings import BatchSettings, KafkaSettings, RouterSettings, Settings, Topics
 from aurora_batch.settings_types import to_plain
+from pipelines import agreement
 from pipelines.fleets import Fleets
 from pipelines.shards import WHOLE, Shard
 from pipelines.tail import decisions_in
@@ -95,9 +96,18 @@ async def send(settings: Settings, messages: Iterable[Message]) -> None:
 
 
 async def records_of(settings: Settings, topic: str) -> list[Record]:
-    """Return all committed records of a topic."""
+    """Return all committed records of a topic.
+
+    A commit is answered before the broker has marked it everywhere; that is waited for.
+    """
     async with Reader(cluster_of(settings), topic, from_start=True) as reader:
-        return await reader.rest()
+        return [r async for part in reader.parts(settled=True) for r in part]
+
+
+async def ledger_of(settings: Settings) -> list[Record]:
+    """Return all committed snapshots of shards, without what workers agreed on beside them."""
+    records = await records_of(settings, settings.kafka.topics.ledger)
+    return [r for r in records if r.key != agreement.key_of(settings.kafka)]
 
 
 async def decisions_of(settings: Settings) -> list[dict[str, Any]]:

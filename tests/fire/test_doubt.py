@@ -27,7 +27,16 @@ from tests.fire.naive import HopefulSink, InsistingSink
 from tests.fire.proxy import Api, Fault, Kind, Proxy, proxy_at
 from tests.fire.rounds import rounds
 from tests.fire.watching import Witness, check_order, witness_of
-from tests.streaming import decisions_of, prepared, records_of, request, send, until, worker_for
+from tests.streaming import (
+    decisions_of,
+    ledger_of,
+    prepared,
+    records_of,
+    request,
+    send,
+    until,
+    worker_for,
+)
 
 pytestmark = [
     pytest.mark.kafka,
@@ -193,7 +202,7 @@ def test_no_doubt_tears_or_doubles_a_batch(
             topics = shard.settings.kafka.topics
             decisions = await records_of(shard.settings, topics.decisions)
             dead = await records_of(shard.settings, topics.dead_letters)
-            ledger = await records_of(shard.settings, topics.ledger)
+            ledger = await ledger_of(shard.settings)
             assert set(witness.ids.values()) == {1}
             assert len(decisions) == len(witness.records) == shard.sent
             assert len(dead) == shard.bad

@@ -251,7 +251,7 @@ def test_poison_dies_once_and_is_decided_once_when_its_cause_is_gone(kafka_broke
     async def decide() -> Settings:
         warm = await prepared(kafka_broker, "warm", batch=1000)
         clean = await prepared(kafka_broker, "clean", batch=1000)
-        settings = await prepared(kafka_broker, "poison", batch=1000)
+        settings = await prepared(kafka_broker, "mixed", batch=1000)
         for of in (warm, clean):
             await send(of, map(request, range(count)))
         await drained(warm)  # compiles

@@ -20,6 +20,7 @@ from tests.streaming import (
     cluster_of,
     decisions_of,
     drained,
+    ledger_of,
     prepared,
     records_of,
     request,
@@ -63,7 +64,7 @@ def test_one_transaction_a_batch(kafka_broker: Broker) -> None:
         assert (worker.account.decided, worker.account.dead) == (2000, 20)
         assert again.account.consumed == 0
         assert len(await records_of(settings, settings.kafka.topics.dead_letters)) == 20
-        ledger = await records_of(settings, settings.kafka.topics.ledger)
+        ledger = await ledger_of(settings)
         identity = f"aurora-aurora-{settings.kafka.topics.requests}-shard-0-of-1"
         assert {r.key for r in ledger} == {identity.encode()}
 

@@ -99,6 +99,7 @@ def workers(folder: Path, args: argparse.Namespace, say: Console) -> Outcome:
         "  median where no other worker starts": f"{np.median(alone):.1f} s",
         f"  longest of {alone.size} of these": f"{alone.max():.1f} s",
         "distinct requests decided": f"{result.decided:,}",
+        "decisions made again offline": f"{result.audited:,}",
         "seconds": f"{result.seconds:.0f}",
     }
     return rows, result.found.lines() + weaknesses(result)

@@ -17,10 +17,11 @@ from typing import Literal
 
 import numpy as np
 
+from pipelines.audit import audit
 from tests.storm.checker import Checker, Found
 from tests.storm.load import PARTITIONS, Load, feeder, prepare
 from tests.storm.reader import LiveReader, read_again
-from tests.streaming import CLI, StreamProcess, until
+from tests.streaming import CLI, StreamProcess, cluster_of, until
 
 # Names of the specification -> of `tests.crashing`.
 POINTS = {
@@ -90,6 +91,7 @@ class Result:
     kills: list[Kill] = field(default_factory=list)
     starts_s: list[float] = field(default_factory=list)  # from process to takeover
     decided: int = 0
+    audited: int = 0  # decisions that were made again offline
     seconds: float = 0.0
     found: Found = field(default_factory=Found)
     demand: float = 0.0  # over capacity
@@ -173,7 +175,17 @@ class Storm:
             await self._settle()
         self.result.seconds = time.monotonic() - began
         await asyncio.to_thread(self._conclude)
+        if self._load.settings.kafka.transactional != "off":
+            await self._audit()
         return self.result
+
+    async def _audit(self) -> None:
+        """Make every decision again, by one router that nobody ever killed."""
+        settings = self._load.settings
+        audited = await audit(cluster_of(settings), settings)
+        self.result.audited = audited.decisions
+        for line in audited.differences:
+            self.result.found.add("not what an undisturbed worker decides", line)
 
     async def _feed(self) -> None:
         """Send requests as kills go on; where all that was sent is decided, slowly some more."""

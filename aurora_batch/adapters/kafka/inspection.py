@@ -16,6 +16,7 @@ from aurora_batch.adapters.kafka import protocol
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import Doubtful, translated
 from aurora_batch.adapters.kafka.reader import Reader
+from aurora_batch.adapters.kafka.stopping import stopped
 from aurora_batch.cluster_view import (
     Api,
     ClusterView,
@@ -237,7 +238,7 @@ class _Look:
                     for tp in tps
                 }
         finally:
-            await consumer.stop()
+            await stopped(consumer, self._seconds)
 
     async def _open(self, topics: Mapping[str, TopicView]) -> set[tuple[str, int, int, int]] | None:
         """Return topic, partition, producer and first offset of what is open on our topics."""

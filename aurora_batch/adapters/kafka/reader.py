@@ -10,6 +10,7 @@ from aiokafka.structs import TopicPartition
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import translated
 from aurora_batch.adapters.kafka.source import record_of
+from aurora_batch.adapters.kafka.stopping import stopped
 from aurora_batch.schema import Record
 
 _LOOK_S = 0.05
@@ -53,12 +54,12 @@ class Reader:
                 for tp, offset in (await where(self._assigned)).items():
                     self._consumer.seek(tp, offset)
         except BaseException:
-            await self._consumer.stop()
+            await stopped(self._consumer, self._cluster.timeout_s)
             raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._consumer.stop()
+        await stopped(self._consumer, self._cluster.timeout_s)
 
     async def poll(self, timeout_s: float) -> list[Record]:
         """Return what has arrived, or nothing after `timeout_s`."""
@@ -160,7 +161,7 @@ class Reader:
                 while (await self._consumer.end_offsets([tp]))[tp] < end:  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK_S)
             finally:
-                await raw.stop()
+                await stopped(raw, self._cluster.timeout_s)
 
     async def _between(self, tp: Any, low: int, high: int) -> Sequence[Any]:
         """Return aiokafka's records of the offsets low <= offset < high."""

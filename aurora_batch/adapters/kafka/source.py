@@ -13,6 +13,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import translated
+from aurora_batch.adapters.kafka.stopping import stopped
 from aurora_batch.alignment import Alignment
 from aurora_batch.errors import BrokerError
 from aurora_batch.schema import Record
@@ -141,11 +142,7 @@ class Source:
 
     async def close(self) -> None:
         """Disconnect; never raises `BrokerError`."""
-        try:
-            async with self._bounded("disconnecting"):
-                await self._consumer.stop()
-        except BrokerError:
-            pass
+        await stopped(self._consumer, self._cluster.timeout_s)
 
     def _bounded(self, doing: str, extra_s: float = 0.0) -> Any:
         return translated(doing, self._cluster.bootstrap, self._cluster.timeout_s + extra_s)
