@@ -24,6 +24,8 @@ demo: $(STAMP) ## embedded broker, 100,000 requests, decisions and a report
 test: $(STAMP) ## the test suite
 	@echo "==> running the test suite (the first run compiles the kernels)"
 	@$(BIN)/python -m pytest
+	@echo "==> running the tests against a real Kafka broker (a JDK and Maven; skipped without)"
+	@$(BIN)/python -m pytest -m kafka -rs
 
 check: $(STAMP) ## lint, format, types, layers
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .

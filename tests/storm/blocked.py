@@ -31,6 +31,7 @@ class Blocked:
 
     calm: Process | None = None  # before the flood
     flooded: Process | None = None  # when the broker stopped
+    still: Process | None = None  # when it went on
     after: Process | None = None  # everything is decided
     asked: int = 0  # looks at `/health`, from the flood on
     unwell: int = 0  # of these, answered "not live", or not at all
@@ -44,10 +45,10 @@ class Blocked:
 
     @property
     def grown_mib(self) -> float:
-        """Resident memory at its largest, above that when the broker stopped."""
-        assert self.after is not None
+        """Resident memory at its largest until the broker went on, above that when it stopped."""
+        assert self.still is not None
         assert self.flooded is not None
-        return self.after.peak_mib - self.flooded.rss_mib
+        return self.still.peak_mib - self.flooded.rss_mib
 
     def rows(self) -> dict[str, str]:
         """Return names and figures for a table."""
@@ -59,8 +60,8 @@ class Blocked:
             "broker stood still": f"{self.blocked_s:.0f} s",
             "resident before the flood": f"{self.calm.rss_mib:.0f} MiB",
             "  when the broker stopped": f"{self.flooded.rss_mib:.0f} MiB",
-            "  at its largest": f"{self.after.peak_mib:.0f} MiB",
-            "  grown since the stop": f"{self.grown_mib:.1f} MiB",
+            "  grown until it went on": f"{self.grown_mib:.1f} MiB",
+            "  at its largest, while the backlog drained": f"{self.after.peak_mib:.0f} MiB",
             "read and not committed, most": f"{self.in_flight_mib:.1f} MiB",
             "/health asked": f"{self.asked}",
             "  not well": f"{self.unwell}",
@@ -95,6 +96,7 @@ async def blocked(
             await faults.decided(int(BEGUN * count))
             seen.flooded = Process.of(process.pid)
             seen.blocked_s = await _stopped(broker, seconds)
+            seen.still = Process.of(process.pid)
             began = time.monotonic()
             await faults.decided(count)
             seen.drained_s = time.monotonic() - began
