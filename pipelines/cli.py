@@ -20,6 +20,11 @@ COMMANDS = (
     ("produce", "pipelines.produce", "send a request log to the topic of requests"),
     ("tail", "pipelines.tail", "print decisions as they come"),
     ("replay", "pipelines.replay", "decide a request log offline"),
+    (
+        "wargame",
+        "pipelines.wargame.command",
+        "play outages, spikes and surges before trusting a policy with money",
+    ),
     ("explain", "pipelines.explain", "why one batch of a log was decided as it was"),
     ("audit", "pipelines.audit", "make every committed decision again and compare"),
     ("import", "pipelines.traces", "turn a public trace into a request log"),

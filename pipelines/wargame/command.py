@@ -1,0 +1,125 @@
+"""`aurora wargame`: play a scenario by one policy or both, with a clairvoyant beside them."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from rich.console import Console
+
+from aurora_batch import router
+from aurora_batch.adapters.outputs import replacing
+from aurora_batch.errors import LogError, UsageError
+from aurora_batch.model import Policy
+from aurora_batch.wargame import scenario
+from aurora_batch.wargame.game import Game, Plan
+from pipelines import cli_options
+from pipelines.contestants import BOTH
+from pipelines.wargame import page, tables
+from pipelines.wargame.play import played, players
+from pipelines.wargame.summary import screen, to_dict
+
+
+def register(subparsers: Any) -> None:
+    """Add `aurora wargame`."""
+    parser = subparsers.add_parser(
+        "wargame",
+        help="play outages, spikes and surges before trusting a policy with money",
+        description=(
+            "Tenants ask for GPU-hours step by step, events change fleet and demand, and one\n"
+            "policy or both decide, by the engine of production. A clairvoyant plays beside them:\n"
+            "regret is the share of its value that a policy lost."
+        ),
+        epilog=(
+            "examples:\n"
+            "  aurora wargame --steps 120 --seed 42 --policy both --out out/\n"
+            "  aurora wargame --load 8 --scenario scenario.yaml --arrivals 4 --patience 2"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _options(parser)
+    cli_options.common(parser)
+    parser.set_defaults(run=run)
+
+
+def _options(parser: Any) -> None:
+    parser.add_argument("--steps", type=int, default=120, metavar="N", help="default: 120")
+    parser.add_argument("--seed", type=int, default=42, metavar="N", help="default: 42")
+    parser.add_argument(
+        "--load", type=float, default=1.0, metavar="X",
+        help="times as many requests of every tenant (default: 1)",
+    )  # fmt: skip
+    parser.add_argument("--policy", choices=[*Policy, BOTH], default=BOTH, help="default: both")
+    parser.add_argument(
+        "--scenario", type=Path, metavar="FILE", help="events (default: the documented five)"
+    )
+    parser.add_argument(
+        "--arrivals", type=int, default=1, metavar="K",
+        help="batches that a step's requests arrive in (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--patience", type=int, default=0, metavar="N",
+        help="steps that a refused request waits for another try (default: 0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=Path("out"), metavar="DIR", help="default: out/"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play one run and write what became of it."""
+    plan = plan_of(args)
+    playing = players(args.policy, plan.settings, arrivals=plan.arrivals)
+    draw = page.charts()
+    _make_folder(args.out)
+    game = Game(plan, playing)
+    router.warm_up(game.base, plan.settings)
+    begun = perf_counter()
+    done = played(game)
+    seconds = perf_counter() - begun
+    images = draw(done, plan.events)
+    written = tables.write(done, args.out)
+    for name, image in images.items():
+        with replacing(args.out / name) as partial:
+            partial.write_bytes(image)
+    with replacing(args.out / "report.html") as partial:
+        partial.write_text(page.html(plan, done, images), encoding="utf-8")
+    if args.json:
+        sys.stdout.write(json.dumps(to_dict(plan, done) | {"seconds": seconds}) + "\n")
+    elif not args.quiet:
+        console = Console()
+        console.print(screen(plan, done))
+        count = len(written) + len(images) + 1
+        console.print(
+            f"{plan.steps} steps in {seconds:.2f} s; {count} files in {args.out}; "
+            f"look at {args.out / 'report.html'}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    return 0
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """Return what the options say; raises `UsageError` where they cannot mean anything."""
+    for name, least in (("steps", 1), ("seed", 0), ("arrivals", 1), ("patience", 0)):
+        if getattr(args, name) < least:
+            said = getattr(args, name)
+            raise UsageError(f"--{name} {said}: expected a whole number >= {least}")
+    if not 0 < args.load <= 10_000:
+        raise UsageError(f"--load {args.load:g}: expected a number > 0, at most 10000")
+    settings = cli_options.load(args).settings
+    if not any(t.requests_per_step and t.mix for t in settings.tenants.values()):
+        raise UsageError(
+            "no tenant asks for anything; expected a tenant with requests_per_step and mix in "
+            "workloads.yaml"
+        )
+    events = scenario.load(args.scenario, settings, steps=args.steps, seed=args.seed)
+    return Plan(settings, events, args.steps, args.seed, args.load, args.arrivals, args.patience)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LogError(f"{path} cannot be made: {error.strerror}") from error
