@@ -18,6 +18,7 @@ from aurora_batch.wargame.events import Event, Kind
 
 T = TypeVar("T", bound=np.generic)
 DOWN = (Kind.OUTAGE, Kind.FLAPPING)
+CAPACITY = (Kind.CAPACITY_SURGE, Kind.CAPACITY_LOSS)
 
 
 def fleet_at(base: Fleet, events: Sequence[Event]) -> Fleet:
@@ -29,54 +30,51 @@ def fleet_at(base: Fleet, events: Sequence[Event]) -> Fleet:
     events = [e for e in events if e.kind is not Kind.DEMAND_SURGE]
     if not events:
         return base
-    price, latency = base.offer_price.copy(), base.offer_latency_ms.copy()
-    reputation, active = base.offer_reputation.copy(), base.offer_active.copy()
-    capacity, serves = base.pool_capacity.copy(), base.serves.copy()
-    regions = list(base.offer_regions)
-    for event in events:
-        hit = np.array([event.hits(p) for p in base.provider_ids], np.bool_)
-        offers, pools = _of(hit, base.offer_provider), _of(hit, base.pool_provider)
-        match event.kind:
-            case Kind.OUTAGE | Kind.FLAPPING:
-                active[offers] = False
-            case Kind.PRICE_SPIKE:
-                price[offers] *= event.size
-            case Kind.LATENCY_SPIKE:
-                latency[offers] += event.size
-            case Kind.CAPACITY_SURGE | Kind.CAPACITY_LOSS:
-                capacity[pools] *= event.size
-            case Kind.REPUTATION_DROP:
-                reputation[offers] -= event.size
-            case Kind.REGION_LOSS:
-                _lose(base, event.target, regions, serves)
-    np.maximum(reputation, 0.0, out=reputation)
-    active &= np.array([bool(left) for left in regions], np.bool_)
-    listed = tuple(left or was for left, was in zip(regions, base.offer_regions, strict=True))
+    offers, pools = _hit(base, events, base.offer_provider), _hit(base, events, base.pool_provider)
+    kinds = np.array([event.kind for event in events])[:, None]
+    sizes = np.array([event.size for event in events])[:, None]
+
+    def factor(hit: NDArray[np.bool_], *of: Kind) -> NDArray[np.float64]:
+        return np.asarray(np.prod(np.where(hit & np.isin(kinds, of), sizes, 1.0), axis=0))
+
+    def sum_of(kind: Kind) -> NDArray[np.float64]:
+        return np.asarray(np.sum(np.where(offers & (kinds == kind), sizes, 0.0), axis=0))
+
+    regions, serves = _without(base, events)
+    down = (offers & np.isin(kinds, DOWN)).any(axis=0)
+    listed = np.array([bool(left) for left in regions], np.bool_)
+    reputation = base.offer_reputation - sum_of(Kind.REPUTATION_DROP)
     return replace(
         base,
         version=_version(base, events),
-        pool_capacity=_frozen(capacity),
-        offer_price=_frozen(price),
-        offer_latency_ms=_frozen(latency),
-        offer_reputation=_frozen(reputation),
-        offer_active=_frozen(active),
-        offer_regions=listed,
+        pool_capacity=_frozen(base.pool_capacity * factor(pools, *CAPACITY)),
+        offer_price=_frozen(base.offer_price * factor(offers, Kind.PRICE_SPIKE)),
+        offer_latency_ms=_frozen(base.offer_latency_ms + sum_of(Kind.LATENCY_SPIKE)),
+        offer_reputation=_frozen(np.maximum(reputation, 0.0)),
+        offer_active=_frozen(base.offer_active & listed & ~down),
+        offer_regions=tuple(
+            left or was for left, was in zip(regions, base.offer_regions, strict=True)
+        ),
         serves=_frozen(serves),
     )
 
 
-def _lose(
-    base: Fleet, region: str, regions: list[tuple[str, ...]], serves: NDArray[np.bool_]
-) -> None:
-    """Take a region from the offers that list it; both arguments are changed in place."""
-    for offer, listed in enumerate(regions):
-        regions[offer] = tuple(r for r in listed if r != region)
+def _hit(base: Fleet, events: Sequence[Event], provider: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return whom each event hits, (events, len(provider))."""
+    who = np.array([[event.hits(p) for p in base.provider_ids] for event in events], np.bool_)
+    return np.asarray(who[:, provider]) if provider.size else np.zeros((len(events), 0), np.bool_)
+
+
+def _without(
+    base: Fleet, events: Sequence[Event]
+) -> tuple[list[tuple[str, ...]], NDArray[np.bool_]]:
+    """Return each offer's regions that are not lost, and `Fleet.serves` accordingly."""
+    lost = {event.target for event in events if event.kind is Kind.REGION_LOSS}
+    serves = base.serves.copy()
+    for offer, listed in enumerate(base.offer_regions):
         if ANYWHERE not in listed:
-            serves[offer, base.region_code(region)] = False
-
-
-def _of(hit: NDArray[np.bool_], provider: NDArray[np.int32]) -> NDArray[np.bool_]:
-    return hit[provider] if provider.size else np.zeros(0, np.bool_)
+            serves[offer, [base.region_code(region) for region in lost]] = False
+    return [tuple(r for r in listed if r not in lost) for listed in base.offer_regions], serves
 
 
 def _frozen(array: NDArray[T]) -> NDArray[T]:

@@ -23,8 +23,8 @@ from aurora_batch.settings import Settings
 from aurora_batch.wargame import yardstick
 from aurora_batch.wargame.demand import START_US, requests_of, steps_of, window_us
 from aurora_batch.wargame.effects import fleet_at
-from aurora_batch.wargame.events import DEFAULT_EVENTS, Event, in_force
-from aurora_batch.wargame.yardstick import Optimum
+from aurora_batch.wargame.events import DEFAULT_EVENTS, Event, Kind, in_force
+from aurora_batch.wargame.yardstick import NOTHING, Optimum
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -62,6 +62,7 @@ class Turn:
     value: float  # in the objective of `global`, at the scores of the step's start
     pool_used: F64  # (k,) GPU-hours
     pool_prices: F64  # (k,) value per GPU-hour, mean over the step's batches by requests
+    optimum: Optimum = NOTHING  # of these requests in this step
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,6 @@ class Stage:
     fleet: Fleet
     events: tuple[Event, ...]  # in force
     turns: Mapping[str, Turn]  # by player
-    optimum: Optimum  # of the step; of the whole run where requests can wait: see `yardstick`
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,16 @@ class Position:
 class Game:
     """A plan with its requests made and its fleets derived."""
 
-    def __init__(self, plan: Plan, players: Sequence[Player]) -> None:
+    def __init__(
+        self, plan: Plan, players: Sequence[Player], requests: pa.Table | None = None
+    ) -> None:
         self.plan, self.players = plan, tuple(players)
         self.base = fleet_from_settings(plan.settings.providers)
-        self.requests = requests_of(
-            plan.settings, plan.events, steps=plan.steps, seed=plan.seed, load=plan.load
-        )
+        if requests is None:
+            requests = requests_of(
+                plan.settings, plan.events, steps=plan.steps, seed=plan.seed, load=plan.load
+            )
+        self.requests = requests
         step = steps_of(self.requests, plan.settings)
         self._cuts = np.searchsorted(step, np.arange(plan.steps + 1)).tolist()
         self._fleets: dict[tuple[Event, ...], Fleet] = {}
@@ -112,14 +116,45 @@ class Game:
         self, step: int, positions: Mapping[str, Position]
     ) -> tuple[Stage, dict[str, Position]]:
         """Play one step from where the players stand; return it and where they stand then."""
+        stage, after = self.decided(step, positions)
+        turns = stage.turns
+        if not self.plan.patience:  # all have decided the same requests
+            values = [turn.value for turn in turns.values()]
+            new = self.requests_in(step)
+            best = yardstick.of_step(new, stage.fleet, self.plan.settings, values)
+            turns = {name: replace(turn, optimum=best) for name, turn in turns.items()}
+        else:
+            turns = {
+                name: replace(
+                    turn,
+                    optimum=yardstick.of_step(
+                        turn.requests, stage.fleet, self.plan.settings, [turn.value]
+                    ),
+                )
+                for name, turn in turns.items()
+            }
+        return replace(stage, turns=turns), after
+
+    def decided(
+        self, step: int, positions: Mapping[str, Position]
+    ) -> tuple[Stage, dict[str, Position]]:
+        """The same without the yardstick."""
         events = in_force(self.plan.events, step)
         fleet = self.fleet(events)
         new = self.requests_in(step)
         made = {p.name: self._turn(p, positions[p.name], step, fleet, new) for p in self.players}
         turns = {name: turn for name, (turn, _) in made.items()}
-        best = yardstick.of_step(new, fleet, self.plan.settings, [t.value for t in turns.values()])
         after = {name: position for name, (_, position) in made.items()}
-        return Stage(step, fleet, events, turns, best), after
+        return Stage(step, fleet, events, turns), after
+
+    def as_if(self, events: Sequence[Event]) -> "Game":
+        """Return the same game with other events."""
+        surges = (
+            [e for e in of if e.kind is Kind.DEMAND_SURGE] for of in (self.plan.events, events)
+        )
+        same = next(surges) == next(surges)
+        plan = replace(self.plan, events=tuple(events))
+        return Game(plan, self.players, self.requests if same else None)
 
     def fleet(self, events: tuple[Event, ...]) -> Fleet:
         """Return the fleet while these events are in force; one value for one set of events."""

@@ -10,7 +10,6 @@ allocation at all is worth more, and where the two meet the optimum is exact.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-
 import pyarrow as pa
 
 from aurora_batch import allocation, policies
@@ -26,12 +25,15 @@ class Optimum(NamedTuple):
     bound: float
 
 
+NOTHING = Optimum(0.0, 0.0)
+
+
 def of_step(
     requests: pa.Table, fleet: Fleet, settings: Settings, known: Sequence[float]
 ) -> Optimum:
     """Return the optimum of the requests of one step, (`known` are values that players reached)."""
     if not requests.num_rows:
-        return Optimum(0.0, 0.0)
+        return NOTHING
     task = Piece.of(requests, fleet, settings).task
     made = policies.decide_globally(task)
     assert made.allocation is not None

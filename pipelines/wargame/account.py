@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from aurora_batch.facts import USD_PER_CREDIT
 from aurora_batch.fleet import Fleet
 from aurora_batch.hindsight import chosen
+from aurora_batch.wargame.costs import EventCost
 from aurora_batch.wargame.game import Stage
 from aurora_batch.wargame.yardstick import Optimum
 
@@ -41,6 +42,8 @@ class Account:
     burned: F64  # (S,)
     gpu_hours: F64  # (S,) routed
     value: F64  # (S,)
+    optimum: F64  # (S,) of the requests that it decided in the step
+    bound: F64  # (S,) of the same
 
     @classmethod
     def of(cls, name: str, stages: Sequence[Stage], base: Fleet) -> "Account":
@@ -57,10 +60,11 @@ class Account:
 
         def by_step(of_each: F64 | None = None) -> F64:
             weights = None if of_each is None else of_each[ok]
-            return np.bincount(step[ok] - first, weights, minlength=len(stages))
+            sums = np.bincount(step[ok] - first, weights, minlength=len(stages))
+            return np.asarray(sums, np.float64)
 
         cost = _numbers(decisions, "cost_usd")
-        credits = np.append(np.nan_to_num(base.offer_credits), 0.0)[offer] * hours
+        coins = np.append(np.nan_to_num(base.offer_credits), 0.0)[offer] * hours
         waiting = np.array([int(turn.waits.sum()) for turn in turns], np.int64)
         waiting[-1:] = 0
         return cls(
@@ -70,10 +74,12 @@ class Account:
             waiting=waiting,
             cost_usd=by_step(cost),
             latency_ms=by_step(_numbers(decisions, "estimated_latency_ms")),
-            minted=by_step(credits),
+            minted=by_step(coins),
             burned=by_step(cost / USD_PER_CREDIT),
             gpu_hours=by_step(hours),
             value=np.array([turn.value for turn in turns]),
+            optimum=np.array([turn.optimum.value for turn in turns]),
+            bound=np.array([turn.optimum.bound for turn in turns]),
         )  # fmt: skip
 
     @property
@@ -85,7 +91,7 @@ class Account:
     def fill(self) -> F64:
         """Routed of those that were routed or dropped, (S,); 1 where there were none."""
         ended = self.routed + self.dropped
-        return np.divide(self.routed, ended, out=np.ones(ended.size), where=ended > 0)
+        return np.asarray(np.divide(self.routed, ended, out=np.ones(ended.size), where=ended > 0))
 
     @property
     def fill_rate(self) -> float:
@@ -111,17 +117,19 @@ class Run:
     stages: Sequence[Stage]
     base: Fleet
     accounts: Sequence[Account]
-    optimum: Sequence[Optimum]  # of each step
-    whole: Optimum  # of the run
+    whole: Optimum  # of the run, known in advance
+    costs: Sequence[EventCost] = ()
 
 
 def regrets(value: F64, optimum: F64) -> F64:
     """Return (optimum - value) / optimum, 0 where the optimum is 0; same shapes."""
-    return np.divide(optimum - value, optimum, out=np.zeros(value.size), where=optimum > 0)
+    lost = np.divide(optimum - value, optimum, out=np.zeros(value.size), where=optimum > 0)
+    return np.asarray(lost, np.float64)
 
 
 def _per(total: F64, count: I64) -> F64:
-    return np.divide(total, count, out=np.full(total.size, np.nan), where=count > 0)
+    mean = np.divide(total, count, out=np.full(total.size, np.nan), where=count > 0)
+    return np.asarray(mean, np.float64)
 
 
 def _numbers(table: pa.Table, name: str) -> F64:

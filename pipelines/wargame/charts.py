@@ -5,6 +5,7 @@ from io import BytesIO
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from matplotlib.transforms import blended_transform_factory
@@ -28,7 +29,6 @@ EVENT_COLORS = {
     Kind.REPUTATION_DROP: "#6b7280",
     Kind.DEMAND_SURGE: "#4aa3b8",
 }
-MOST_ROWS = 4  # of event labels above a chart; more events share the last one's shade unlabelled
 MOST_LABELS = 14
 
 
@@ -68,7 +68,14 @@ def capacity(run: Run, events: Sequence[Event]) -> bytes:
         above = below + sold[:, index]
         color = POOL_COLORS[index % len(POOL_COLORS)]
         chart.axes.stairs(
-            above, edges, baseline=below, fill=True, color=color, alpha=0.45, lw=0, label=provider
+            above,
+            edges,
+            baseline=below,
+            fill=True,
+            color=_pale(color),
+            lw=0,
+            label=provider,
+            zorder=0.8,
         )
         below = above
     chart.lines([(f"used by {a.name}", a.gpu_hours) for a in run.accounts])
@@ -88,8 +95,7 @@ def dropped(run: Run, events: Sequence[Event]) -> bytes:
 def regret(run: Run, events: Sequence[Event]) -> bytes:
     """Value lost to the clairvoyant in each step."""
     chart = Chart(run, events, "Regret: value lost to the clairvoyant", "of the step's optimum")
-    optimum = np.array([best.value for best in run.optimum])
-    lost = [(a.name, np.maximum(regrets(a.value, optimum), 0.0)) for a in run.accounts]
+    lost = [(a.name, np.maximum(regrets(a.value, a.optimum), 0.0)) for a in run.accounts]
     chart.lines(lost)
     top = max((float(y.max(initial=0.0)) for _, y in lost), default=0.0)
     chart.axes.set_ylim(-0.02 * (top or 0.01), 1.08 * (top or 0.01))
@@ -132,12 +138,14 @@ class Chart:
 
     def lines(self, series: Sequence[tuple[str, F64]]) -> None:
         """Draw a line for each player; NaN is a hole."""
-        for name, y in series:
+        for at, (name, y) in enumerate(series):
             player = name.removeprefix("used by ")
-            color, dashes = COLORS[player], DASHES.get(player)
+            # The first lies below and is broad, so that it shows where the others cover it.
+            broad = 3.4 if at == 0 and len(series) > 1 else 1.4
             self.axes.plot(
-                self._steps, y, color=color, lw=1.5, ls=dashes or "-", label=name, zorder=3
-            )
+                self._steps, y, color=COLORS[player], lw=broad, ls=DASHES.get(player) or "-",
+                label=name, zorder=3, alpha=0.75 if broad > 2 else 1.0, solid_capstyle="butt",
+            )  # fmt: skip
 
     def png(self) -> bytes:
         """Return the image, with a legend below the frame; the same run, the same bytes."""
@@ -154,7 +162,7 @@ class Chart:
         color, last = EVENT_COLORS[event.kind], len(self._steps)
         low, high = event.step - 0.5, min(event.end, last) - 0.5
         self.axes.axvspan(low, high, color=color, alpha=0.10, lw=0, zorder=0.5)
-        self.axes.axvline(low, color=color, alpha=0.5, lw=0.8, zorder=0.6)
+        self.axes.axvline(low, color=color, alpha=0.6, lw=0.8, zorder=0.9)
         if row is None:
             return
         late = event.step > 0.8 * last  # the words would leave the frame on the right
@@ -172,15 +180,16 @@ def _rows(events: Sequence[Event]) -> list[int]:
     rows = []
     for event in events:
         width = 1.3 * len(event.label) + 2  # steps of a chart of 120
-        for row, at in enumerate(free):
-            if at <= event.step:
-                break
-        else:
-            row = len(free)
-            free.append(0.0)
+        row = next((row for row, at in enumerate(free) if at <= event.step), len(free))
+        free += [0.0] * (row == len(free))
         free[row] = event.step + width
         rows.append(row)
     return rows
+
+
+def _pale(color: str) -> tuple[float, ...]:
+    """Return a color mixed with white, so that lines and marks stand out on it."""
+    return tuple(0.5 + 0.5 * part for part in to_rgb(color))
 
 
 def _dress(axes: Axes) -> None:
@@ -189,4 +198,4 @@ def _dress(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(colors=INK, labelsize=9, length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, steps=[1, 2, 5, 10]))

@@ -1,9 +1,11 @@
 """A game from its first step to its last, and the accounts of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from aurora_batch.settings import Settings
-from aurora_batch.wargame.game import Game, Player
+from aurora_batch.wargame import waiting
+from aurora_batch.wargame.costs import costs_of
+from aurora_batch.wargame.game import Game, Player, Stage
 from aurora_batch.wargame.yardstick import Optimum
 from pipelines.contestants import contestants
 from pipelines.wargame.account import Account, Run
@@ -15,10 +17,18 @@ def players(said: str | None, settings: Settings, *, arrivals: int) -> list[Play
     return [Player(c.name, c.policy, c.settings) for c in playing]
 
 
-def played(game: Game) -> Run:
-    """Play all steps."""
-    stages = list(game.play())
-    optimum: Sequence[Optimum] = [stage.optimum for stage in stages]
-    whole = Optimum(sum(o.value for o in optimum), sum(o.bound for o in optimum))
+def played(
+    game: Game, *, costs: bool = True, watch: Callable[[Stage], None] = lambda stage: None
+) -> Run:
+    """Play all steps; `costs` asks for those of each event too, `watch` sees each step."""
+    stages = []
+    for stage in game.play():
+        stages.append(stage)
+        watch(stage)
     accounts = [Account.of(p.name, stages, game.base) for p in game.players]
-    return Run(stages, game.base, accounts, optimum, whole)
+    if game.plan.patience:
+        whole = waiting.optimum(game, [float(a.value.sum()) for a in accounts])
+    else:
+        each = [next(iter(stage.turns.values())).optimum for stage in stages]
+        whole = Optimum(sum(o.value for o in each), sum(o.bound for o in each))
+    return Run(stages, game.base, accounts, whole, list(costs_of(game)) if costs else [])

@@ -18,8 +18,6 @@ F64 = NDArray[np.float64]
 
 def step_metrics(run: Run) -> pa.Table:
     """Return a row for each player's step; averages are null where nothing was routed."""
-    optimum = np.array([best.value for best in run.optimum])
-    bound = np.array([best.bound for best in run.optimum])
     return _stacked(run, lambda a: {
         "step": pa.array([stage.step for stage in run.stages], pa.int64()),
         "total_requests": pa.array(a.total),
@@ -31,9 +29,9 @@ def step_metrics(run: Run) -> pa.Table:
         "credits_minted": pa.array(a.minted),
         "credits_burned": pa.array(a.burned),
         "value": pa.array(a.value),
-        "bound": pa.array(bound),
-        "gap": pa.array(regrets(a.value, bound)),
-        "regret": pa.array(regrets(a.value, optimum)),
+        "bound": pa.array(a.bound),
+        "gap": pa.array(regrets(a.value, a.bound)),
+        "regret": pa.array(regrets(a.value, a.optimum)),
         "waiting": pa.array(a.waiting),
     })  # fmt: skip
 

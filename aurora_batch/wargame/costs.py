@@ -1,0 +1,78 @@
+"""What each event cost each player: its steps once more as if the event had not been.
+
+The steps are decided again from where the player stood when the event began, all else alike, and
+the two are compared; where refused requests wait, until the last of them has had its tries.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aurora_batch.wargame import yardstick
+from aurora_batch.wargame.events import Event
+from aurora_batch.wargame.game import Game, Stage, Turn
+
+
+@dataclass(frozen=True)
+class EventCost:
+    """One event and one player; losses are positive."""
+
+    event: Event
+    player: str
+    requests: int  # made in its steps, with the event
+    fill_points: float  # of the fill rate, 0..1
+    extra_usd: float  # paid more for the requests that are routed either way
+    value: float
+    share: float  # of the value without the event
+
+
+def costs_of(game: Game) -> Iterator[EventCost]:
+    """Yield what each event cost, event by event; after `game.play` has come to its end."""
+    for number, event in enumerate(game.plan.events):
+        if event.step >= game.plan.steps:
+            continue
+        others = game.plan.events[:number] + game.plan.events[number + 1 :]
+        without = game.as_if(others)
+        last = min(event.end + game.plan.patience, game.plan.steps)
+        really, otherwise = (_decided(each, event.step, last, game) for each in (game, without))
+        for player in game.players:
+            yield _cost(
+                event,
+                player.name,
+                [stage.turns[player.name] for stage in really],
+                [stage.turns[player.name] for stage in otherwise],
+            )
+
+
+def _decided(game: Game, first: int, last: int, played: Game) -> list[Stage]:
+    """Return steps first..last, from where the players stood."""
+    positions, stages = played.positions[first], []
+    for step in range(first, last):
+        stage, positions = game.decided(step, positions)
+        stages.append(stage)
+    return stages
+
+
+def _cost(event: Event, player: str, really: list[Turn], otherwise: list[Turn]) -> EventCost:
+    paid, fill, value = _sums(really)
+    paid_otherwise, fill_otherwise, value_otherwise = _sums(otherwise)
+    both = paid.join(paid_otherwise, "request_id", right_suffix="_otherwise", join_type="inner")
+    extra = pc.sum(pc.subtract(both["cost_usd"], both["cost_usd_otherwise"])).as_py() or 0.0
+    return EventCost(
+        event, player, sum(turn.requests.num_rows for turn in really),
+        fill_otherwise - fill, round(extra, 9), value_otherwise - value,
+        yardstick.regret(value, value_otherwise),
+    )  # fmt: skip
+
+
+def _sums(turns: list[Turn]) -> tuple[pa.Table, float, float]:
+    """Return what was paid for each routed request, the fill rate and the value."""
+    decisions = pa.concat_tables([turn.decisions for turn in turns])
+    routed = decisions.filter(pc.is_valid(decisions["provider"]))
+    ended = decisions.num_rows - sum(int(turn.waits.sum()) for turn in turns)
+    fill = routed.num_rows / ended if ended else 1.0
+    value = float(np.sum([turn.value for turn in turns]))
+    return routed.select(["request_id", "cost_usd"]), fill, value
