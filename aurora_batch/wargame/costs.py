@@ -23,7 +23,7 @@ class EventCost:
     event: Event
     player: str
     requests: int  # made in its steps, with the event
-    fill_points: float  # of the fill rate, 0..1
+    fill_lost: float  # share of the requests, 0..1
     extra_usd: float  # paid more for the requests that are routed either way
     value: float
     share: float  # of the value without the event

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from aurora_batch.schema import REQUEST_SCHEMA
 from aurora_batch.settings import Settings
 from aurora_batch.wargame.events import Event, Kind
 from aurora_batch.workload import START, generate
@@ -68,7 +69,8 @@ def _added(
         start=START + timedelta(microseconds=event.step * window_us(settings)),
     )
     ids = pc.binary_join_element_wise(f"surge-{number}", surge["request_id"], "-")
-    return surge.set_column(surge.column_names.index("request_id"), "request_id", ids)
+    field = REQUEST_SCHEMA.field("request_id")
+    return surge.set_column(REQUEST_SCHEMA.get_field_index("request_id"), field, ids)
 
 
 def _kept(requests: pa.Table, event: Event, settings: Settings, seed: int) -> NDArray[np.bool_]:

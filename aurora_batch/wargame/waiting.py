@@ -46,7 +46,7 @@ def optimum(game: Game, known: Sequence[float]) -> Optimum:
         return NOTHING
     rows = _rows(places, game.requests.num_rows)
     limits = np.concatenate([np.ones(game.requests.num_rows), np.ones(places.supply.size)])
-    solved = linprog(-places.value, A_ub=rows, b_ub=limits, bounds=(0, None), method="highs")
+    solved = linprog(-places.value, A_ub=rows, b_ub=limits, bounds=(0, None), method="highs-ipm")
     share, duals = np.zeros(places.value.size), np.zeros(places.supply.size)
     if solved.status == 0:
         share = np.asarray(solved.x)

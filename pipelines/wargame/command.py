@@ -10,14 +10,13 @@ from typing import Any
 from rich.console import Console
 
 from aurora_batch import router
-from aurora_batch.adapters.outputs import replacing
-from aurora_batch.errors import LogError, UsageError
+from aurora_batch.errors import UsageError
 from aurora_batch.model import Policy
 from aurora_batch.wargame import scenario
 from aurora_batch.wargame.game import Game, Plan
 from pipelines import cli_options
 from pipelines.contestants import BOTH
-from pipelines.wargame import page, tables
+from pipelines.wargame import outputs, page
 from pipelines.wargame.play import played, players
 from pipelines.wargame.summary import screen, to_dict
 
@@ -73,25 +72,18 @@ def run(args: argparse.Namespace) -> int:
     plan = plan_of(args)
     playing = players(args.policy, plan.settings, arrivals=plan.arrivals)
     draw = page.charts()
-    _make_folder(args.out)
+    outputs.make_folder(args.out)
     game = Game(plan, playing)
     router.warm_up(game.base, plan.settings)
     begun = perf_counter()
     done = played(game)
     seconds = perf_counter() - begun
-    images = draw(done, plan.events)
-    written = tables.write(done, args.out)
-    for name, image in images.items():
-        with replacing(args.out / name) as partial:
-            partial.write_bytes(image)
-    with replacing(args.out / "report.html") as partial:
-        partial.write_text(page.html(plan, done, images), encoding="utf-8")
+    count = outputs.write(plan, done, draw(done, plan.events), args.out)
     if args.json:
         sys.stdout.write(json.dumps(to_dict(plan, done) | {"seconds": seconds}) + "\n")
     elif not args.quiet:
         console = Console()
         console.print(screen(plan, done))
-        count = len(written) + len(images) + 1
         console.print(
             f"{plan.steps} steps in {seconds:.2f} s; {count} files in {args.out}; "
             f"look at {args.out / 'report.html'}",
@@ -116,10 +108,3 @@ def plan_of(args: argparse.Namespace) -> Plan:
         )
     events = scenario.load(args.scenario, settings, steps=args.steps, seed=args.seed)
     return Plan(settings, events, args.steps, args.seed, args.load, args.arrivals, args.patience)
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LogError(f"{path} cannot be made: {error.strerror}") from error

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from math import isnan
 
 from aurora_batch.errors import UsageError
 from aurora_batch.wargame.events import Event
 from aurora_batch.wargame.game import Plan
 from pipelines.wargame.account import Run
+from pipelines.wargame.slo import service_levels
 from pipelines.wargame.summary import lines
 from pipelines.web_page import document, figure
 
@@ -43,6 +45,8 @@ def html(plan: Plan, run: Run, images: Mapping[str, bytes]) -> str:
         "<div class=charts>",
         *(figure(TITLES[name], image) for name, image in images.items()),
         "</div>",
+        *_events(run),
+        *_providers(run),
     ]
     return document("War game", f"seed {plan.seed}", parts)
 
@@ -59,3 +63,39 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _figures(run: Run) -> str:
     head = ["", *(a.name for a in run.accounts), "clairvoyant"]
     return table(head, [[name, *texts] for name, texts in lines(run)])
+
+
+def _events(run: Run) -> list[str]:
+    if not run.costs:
+        return []
+    rows = [
+        [
+            cost.event.label, f"{cost.event.step} to {cost.event.end - 1}", cost.player,
+            f"{cost.requests:,}", f"{cost.extra_usd:+,.2f}", f"{-100 * cost.fill_lost:+.2f}",
+            f"{-cost.value:+,.1f}", f"{-cost.share:+.2%}",
+        ]
+        for cost in run.costs
+    ]  # fmt: skip
+    head = ["event", "steps", "policy", "requests", "USD", "fill, points", "value", "of the value"]
+    return [
+        "<h2>What each event changed</h2>",
+        "<p>Its steps, decided once more as if the event had not been, all else alike. USD is what "
+        "the requests that are routed either way cost more.</p>",
+        table(head, rows),
+    ]
+
+
+def _providers(run: Run) -> list[str]:
+    rows = [
+        [
+            level.provider, level.player, f"{level.uptime:.1%}", f"{level.outages}",
+            "" if isnan(level.recovery_steps) else f"{level.recovery_steps:.1f}",
+            f"{level.utilisation:.1%}", f"{level.events}", f"{level.value_lost_share:.2%}",
+        ]
+        for level in service_levels(run)
+    ]  # fmt: skip
+    head = [
+        "provider", "policy", "uptime", "outages", "steps to recovery", "used", "events",
+        "value lost per event",
+    ]  # fmt: skip
+    return ["<h2>Providers</h2>", table(head, rows)]

@@ -8,6 +8,7 @@ from rich.table import Table
 from aurora_batch.wargame.game import Plan
 from aurora_batch.wargame.yardstick import regret
 from pipelines.wargame.account import Account, Run
+from pipelines.wargame.slo import cost_table, slo_table
 
 
 def to_dict(plan: Plan, run: Run) -> dict[str, Any]:
@@ -19,6 +20,8 @@ def to_dict(plan: Plan, run: Run) -> dict[str, Any]:
         "requests": max((int((a.total).sum()) for a in run.accounts), default=0),
         "optimum": {"value": run.whole.value, "bound": run.whole.bound},
         "policies": {a.name: figures(a, run) for a in run.accounts},
+        "events": cost_table(run.costs).to_pylist(),
+        "providers": slo_table(run).to_pylist(),
     }
 
 

@@ -1,4 +1,4 @@
-"""The three CSV files of a run; a row a step, a request, or a provider in a step, by player."""
+"""Tables of a run: a row a step, a request, or a provider in a step, by player."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -120,16 +120,8 @@ def _stacked(run: Run, columns: Callable[[Account], dict[str, pa.Array]]) -> pa.
     return pa.concat_tables(parts)
 
 
-def write(run: Run, out: Path) -> list[Path]:
-    """Write the three files into a folder that exists; return their paths."""
-    paths = []
-    for name, make in (
-        ("step_metrics.csv", step_metrics),
-        ("routing_decisions.csv", routing_decisions),
-        ("provider_metrics_over_time.csv", provider_metrics),
-    ):
-        with replacing(out / name) as partial:
-            options = pyarrow.csv.WriteOptions(quoting_style="needed")
-            pyarrow.csv.write_csv(make(run), str(partial), options)
-        paths.append(out / name)
-    return paths
+def write(table: pa.Table, path: Path) -> None:
+    """Write a CSV file into a folder that exists."""
+    with replacing(path) as partial:
+        options = pyarrow.csv.WriteOptions(quoting_style="needed")
+        pyarrow.csv.write_csv(table, str(partial), options)
