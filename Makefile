@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SEED ?= 42
+STEPS ?= 120
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka kafka check bench bench-allocation format clean
+.PHONY: help demo sim-run sim-metrics-run test test-kafka kafka check bench bench-allocation format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -24,6 +26,12 @@ demo: $(STAMP) ## embedded broker, 100,000 requests, decisions and a report
 test: $(STAMP) ## the test suite
 	@echo "==> running the test suite (the first run compiles the kernels)"
 	@$(BIN)/python -m pytest
+
+sim-run: $(STAMP) ## the war game; SEED=42 STEPS=120 say which
+	@$(BIN)/aurora wargame --seed $(SEED) --steps $(STEPS)
+
+sim-metrics-run: $(STAMP) ## the same, a step a second, with metrics on port 9110
+	@$(BIN)/aurora wargame --seed $(SEED) --steps $(STEPS) --metrics
 
 check: $(STAMP) ## lint, format, types, layers
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from aurora_batch.errors import UsageError
+from aurora_batch.fleet import fleet_from_settings
+from aurora_batch.model import normalize_gpus
 from aurora_batch.schema import REQUEST_SCHEMA
 from aurora_batch.settings import Settings
 from aurora_batch.wargame.events import Event, Kind
@@ -43,6 +46,27 @@ def requests_of(
     whole = pa.concat_tables([requests, *more]).combine_chunks()
     order = np.argsort(whole["requested_at"].cast(pa.int64()).to_numpy(), kind="stable")
     return whole.take(pa.array(order))
+
+
+def load_of(settings: Settings, demand: float) -> float:
+    """Return the load at which tenants ask on average for `demand` times the GPU-hours on offer.
+
+    On offer is what the pools hold that sell a GPU type which somebody asks for. Raises
+    `UsageError` where nobody asks, or nothing that is asked for is sold.
+    """
+    fleet = fleet_from_settings(settings.providers)
+    hours, asked = 0.0, set()
+    for tenant in settings.tenants.values():
+        for name, share in tenant.mix.items():
+            workload = settings.workloads[name]
+            if tenant.requests_per_step and share:
+                hours += tenant.requests_per_step * share * sum(workload.gpu_hours) / 2
+                asked.add(normalize_gpus(workload.gpu_type))
+    pools = {int(fleet.offer_pool[o]) for gpus in asked for o in fleet.gpu_match(gpus).nonzero()[0]}
+    offered = float(sum(fleet.pool_capacity[pool] for pool in sorted(pools)))
+    if not hours or not offered:
+        raise UsageError("--demand: nothing that is asked for is sold; expected --load instead")
+    return demand * offered / hours
 
 
 def steps_of(requests: pa.Table, settings: Settings) -> NDArray[np.int64]:

@@ -104,13 +104,15 @@ class Game:
 
     def play(self) -> Iterator[Stage]:
         """Play the steps from the first to the last."""
-        positions = {
-            p.name: Position(router.initial_state(self.base, p.settings)) for p in self.players
-        }
+        positions = self.start()
         for step in range(self.plan.steps):
             self.positions.append(positions)
             stage, positions = self.stage(step, positions)
             yield stage
+
+    def start(self) -> dict[str, Position]:
+        """Return where the players stand before the first step."""
+        return {p.name: Position(router.initial_state(self.base, p.settings)) for p in self.players}
 
     def stage(
         self, step: int, positions: Mapping[str, Position]

@@ -13,7 +13,7 @@ published, `{"metadata": {"gap_seconds": 600}, "data": [0, 1, ...]}`, where 1 is
 Steps after its last tick are up.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,7 +120,7 @@ class _Source:
     """One file, and what can be named in it."""
 
     def __init__(self, name: str, settings: Settings) -> None:
-        self._name, self._targets = name, _targets(settings)
+        self._name, self._names = name, targets(settings)
         self._window_s = settings.router.window_s
 
     def items(self, document: dict[str, Any], section: str) -> list[tuple[str, Any]]:
@@ -147,7 +147,7 @@ class _Source:
         rule, names = RULES[draw.type], self._names(draw.type)
         for target in draw.targets:
             self._expect(f"{key}.targets", target, names)
-        targets = draw.targets or [name for name in names if name != EVERYONE]
+        aims = draw.targets or [name for name in names if name != EVERYONE]
         shortest, longest = draw.duration or (rule.duration, rule.duration)
         low, high = draw.size or (rule.size, rule.size)
         for name, pair in (("duration", (shortest, longest)), ("size", (low, high))):
@@ -157,12 +157,12 @@ class _Source:
         self._size(key, draw.type, high)
         # Every step draws all its numbers, so that one that came does not move the others.
         comes = rng.random(steps) < 1 / draw.every
-        who = rng.integers(max(len(targets), 1), size=steps)
+        who = rng.integers(max(len(aims), 1), size=steps)
         length = rng.integers(shortest, longest + 1, steps)
         size = low + (high - low) * rng.random(steps)
         return [
-            Event(draw.type, targets[who[step]], step, int(length[step]), float(size[step]))
-            for step in np.flatnonzero(comes & bool(targets)).tolist()
+            Event(draw.type, aims[who[step]], step, int(length[step]), float(size[step]))
+            for step in np.flatnonzero(comes & bool(aims)).tolist()
         ]
 
     def traced(self, key: str, value: Any, folder: Path, steps: int) -> list[Event]:
@@ -193,10 +193,6 @@ class _Source:
             if f.required and name not in made:
                 raise SettingsError(self._name, f"{key}.{name}", "missing", describe(f.type))
         return kind(**made)
-
-    def _names(self, kind: Kind) -> list[str]:
-        names = self._targets[RULES[kind].target]
-        return names if kind is Kind.REGION_LOSS else [*names, EVERYONE]
 
     def _expect(self, key: str, name: str, known: Collection[str]) -> None:
         if name not in known:
@@ -231,6 +227,17 @@ def read_trace(path: Path) -> tuple[float, list[bool]]:
     except msgspec.ValidationError as error:
         raise SettingsError(str(path), "the trace", str(error), expected) from None
     return gap_s, [bool(tick) != published for tick in ticks]
+
+
+def targets(settings: Settings) -> Callable[[Kind], list[str]]:
+    """Return what tells the names that an event of a kind can be aimed at."""
+    named = _targets(settings)
+
+    def names(kind: Kind) -> list[str]:
+        known = named[RULES[kind].target]
+        return known if kind is Kind.REGION_LOSS else [*known, EVERYONE]
+
+    return names
 
 
 def _targets(settings: Settings) -> dict[str, list[str]]:

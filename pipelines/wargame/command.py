@@ -13,10 +13,11 @@ from aurora_batch import router
 from aurora_batch.errors import UsageError
 from aurora_batch.model import Policy
 from aurora_batch.wargame import scenario
+from aurora_batch.wargame.demand import load_of
 from aurora_batch.wargame.game import Game, Plan
 from pipelines import cli_options
 from pipelines.contestants import BOTH
-from pipelines.wargame import outputs, page
+from pipelines.wargame import campaign, live, outputs, page
 from pipelines.wargame.play import played, players
 from pipelines.wargame.summary import screen, to_dict
 
@@ -34,7 +35,9 @@ def register(subparsers: Any) -> None:
         epilog=(
             "examples:\n"
             "  aurora wargame --steps 120 --seed 42 --policy both --out out/\n"
-            "  aurora wargame --load 8 --scenario scenario.yaml --arrivals 4 --patience 2"
+            "  aurora wargame --load 8 --scenario scenario.yaml --arrivals 4 --patience 2\n"
+            "  aurora wargame --load 4 --runs 50\n"
+            "  aurora wargame --load 8 --policy greedy --search --budget 200"
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -46,9 +49,15 @@ def register(subparsers: Any) -> None:
 def _options(parser: Any) -> None:
     parser.add_argument("--steps", type=int, default=120, metavar="N", help="default: 120")
     parser.add_argument("--seed", type=int, default=42, metavar="N", help="default: 42")
-    parser.add_argument(
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument(
         "--load", type=float, default=1.0, metavar="X",
         help="times as many requests of every tenant (default: 1)",
+    )  # fmt: skip
+    asked.add_argument(
+        "--demand", type=float, metavar="X",
+        help="the load at which the GPU-hours asked for are X times what the pools of the GPU "
+        "types asked for hold",
     )  # fmt: skip
     parser.add_argument("--policy", choices=[*Policy, BOTH], default=BOTH, help="default: both")
     parser.add_argument(
@@ -65,30 +74,69 @@ def _options(parser: Any) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("out"), metavar="DIR", help="default: out/"
     )
+    many = parser.add_argument_group("many runs")
+    many.add_argument(
+        "--runs", type=int, metavar="N",
+        help="play seeds --seed to --seed + N - 1 on all cores; means with 95 %% intervals",
+    )  # fmt: skip
+    many.add_argument(
+        "--search", action="store_true",
+        help="find the change of one event that hurts --policy most (both: global)",
+    )  # fmt: skip
+    many.add_argument(
+        "--budget", type=int, default=100, metavar="N", help="runs of a search (default: 100)"
+    )
+    many.add_argument(
+        "--hurt", choices=campaign.HURTS, default="value",
+        help="what the search makes worst (default: value)",
+    )  # fmt: skip
+    served = parser.add_argument_group("metrics")
+    served.add_argument(
+        "--metrics", type=int, nargs="?", const=live.PORT, metavar="PORT",
+        help=f"serve Prometheus metrics on loopback (default port: {live.PORT})",
+    )  # fmt: skip
+    served.add_argument(
+        "--pace", type=float, metavar="S",
+        help="seconds from step to step (default: 1 with --metrics, else 0)",
+    )  # fmt: skip
+    served.add_argument(
+        "--linger", type=float, metavar="S",
+        help="with --metrics, seconds to serve after the last step (default: until interrupted)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play one run and write what became of it."""
+    """Play one run, many, or search for the scenario that hurts most."""
     plan = plan_of(args)
-    playing = players(args.policy, plan.settings, arrivals=plan.arrivals)
+    if args.search:
+        return campaign.search(args, plan)
+    if args.runs is not None:
+        return campaign.many(args, plan)
+    return _one(args, plan)
+
+
+def _one(args: argparse.Namespace, plan: Plan) -> int:
+    """Play one run and write what became of it."""
     draw = page.charts()
     outputs.make_folder(args.out)
-    game = Game(plan, playing)
+    game = Game(plan, players(args.policy, plan.settings, arrivals=plan.arrivals))
     router.warm_up(game.base, plan.settings)
-    begun = perf_counter()
-    done = played(game)
-    seconds = perf_counter() - begun
-    count = outputs.write(plan, done, draw(done, plan.events), args.out)
-    if args.json:
-        sys.stdout.write(json.dumps(to_dict(plan, done) | {"seconds": seconds}) + "\n")
-    elif not args.quiet:
-        console = Console()
-        console.print(screen(plan, done))
-        console.print(
-            f"{plan.steps} steps in {seconds:.2f} s; {count} files in {args.out}; "
-            f"look at {args.out / 'report.html'}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+    with live.watching(args, game) as watch:
+        begun = perf_counter()
+        done = played(game, watch=watch)
+        seconds = perf_counter() - begun
+        count = outputs.write(plan, done, draw(done, plan.events), args.out)
+        if args.json:
+            sys.stdout.write(json.dumps(to_dict(plan, done) | {"seconds": seconds}) + "\n")
+            sys.stdout.flush()
+        elif not args.quiet:
+            console = Console()
+            console.print(screen(plan, done))
+            console.print(
+                f"{plan.steps} steps in {seconds:.2f} s; {count} files in {args.out}; "
+                f"look at {args.out / 'report.html'}",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
     return 0
 
 
@@ -98,8 +146,15 @@ def plan_of(args: argparse.Namespace) -> Plan:
         if getattr(args, name) < least:
             said = getattr(args, name)
             raise UsageError(f"--{name} {said}: expected a whole number >= {least}")
-    if not 0 < args.load <= 10_000:
-        raise UsageError(f"--load {args.load:g}: expected a number > 0, at most 10000")
+    for name, low in (("runs", 1), ("budget", 1), ("pace", 0), ("linger", 0)):
+        said = getattr(args, name)
+        if said is not None and not said >= low:
+            raise UsageError(f"--{name} {said:g}: expected a number >= {low}")
+    if args.search and args.runs is not None:
+        raise UsageError("--search and --runs: expected one of the two")
+    for name, said in (("load", args.load), ("demand", args.demand)):
+        if said is not None and not 0 < said <= 10_000:
+            raise UsageError(f"--{name} {said:g}: expected a number > 0, at most 10000")
     settings = cli_options.load(args).settings
     if not any(t.requests_per_step and t.mix for t in settings.tenants.values()):
         raise UsageError(
@@ -107,4 +162,5 @@ def plan_of(args: argparse.Namespace) -> Plan:
             "workloads.yaml"
         )
     events = scenario.load(args.scenario, settings, steps=args.steps, seed=args.seed)
-    return Plan(settings, events, args.steps, args.seed, args.load, args.arrivals, args.patience)
+    load = args.load if args.demand is None else load_of(settings, args.demand)
+    return Plan(settings, events, args.steps, args.seed, load, args.arrivals, args.patience)
