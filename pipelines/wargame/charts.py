@@ -119,8 +119,8 @@ class Chart:
 
     def __init__(self, run: Run, events: Sequence[Event], title: str, y_label: str) -> None:
         self._steps = np.array([stage.step for stage in run.stages])
-        shown = [e for e in events if e.step < len(self._steps)]
-        rows = _rows(shown[:MOST_LABELS])
+        shown = sorted((e for e in events if e.step < len(self._steps)), key=lambda e: e.step)
+        rows = rows_of(shown[:MOST_LABELS], len(self._steps))
         self._canvas = Canvas(
             figsize=(9.0, 3.6 + 0.17 * max(rows, default=0)), layout="constrained"
         )
@@ -165,7 +165,7 @@ class Chart:
         self.axes.axvline(low, color=color, alpha=0.6, lw=0.8, zorder=0.9)
         if row is None:
             return
-        late = event.step > 0.8 * last  # the words would leave the frame on the right
+        late = _is_late(event, last)
         where = blended_transform_factory(self.axes.transData, self.axes.transAxes)
         self.axes.annotate(
             event.label, (high if late else low, 1.0), xycoords=where,
@@ -174,17 +174,29 @@ class Chart:
         )  # fmt: skip
 
 
-def _rows(events: Sequence[Event]) -> list[int]:
-    """Return a row for each event's label, so that neighbours do not write over each other."""
-    free: list[float] = []  # the step from which each row is free
-    rows = []
+def rows_of(events: Sequence[Event], steps: int) -> list[int]:
+    """Return a row for each event's label, so that none covers another."""
+    taken: list[tuple[int, float, float]] = []  # row, and from where to where on the scale
     for event in events:
-        width = 1.3 * len(event.label) + 2  # steps of a chart of 120
-        row = next((row for row, at in enumerate(free) if at <= event.step), len(free))
-        free += [0.0] * (row == len(free))
-        free[row] = event.step + width
-        rows.append(row)
-    return rows
+        low, high = _extent(event, steps)
+        rows = {row for row, start, end in taken if low < end and start < high}
+        row = next(row for row in range(len(taken) + 1) if row not in rows)
+        taken.append((row, low, high))
+    return [row for row, _, _ in taken]
+
+
+def _extent(event: Event, steps: int) -> tuple[float, float]:
+    """Return the steps above which an event's label stands: to the right, or left if it is late."""
+    width = (1.3 * len(event.label) + 2) * steps / 120  # measured on a chart of 120 steps
+    if _is_late(event, steps):
+        end = min(event.end, steps) - 0.5
+        return end - width, end
+    return event.step - 0.5, event.step - 0.5 + width
+
+
+def _is_late(event: Event, steps: int) -> bool:
+    """Whether the words would leave the frame on the right."""
+    return event.step > 0.8 * steps
 
 
 def _pale(color: str) -> tuple[float, ...]:

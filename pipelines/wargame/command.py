@@ -21,6 +21,8 @@ from pipelines.wargame import campaign, live, outputs, page
 from pipelines.wargame.play import played, players
 from pipelines.wargame.summary import screen, to_dict
 
+MOST_LOAD = 10_000
+
 
 def register(subparsers: Any) -> None:
     """Add `aurora wargame`."""
@@ -142,19 +144,7 @@ def _one(args: argparse.Namespace, plan: Plan) -> int:
 
 def plan_of(args: argparse.Namespace) -> Plan:
     """Return what the options say; raises `UsageError` where they cannot mean anything."""
-    for name, least in (("steps", 1), ("seed", 0), ("arrivals", 1), ("patience", 0)):
-        if getattr(args, name) < least:
-            said = getattr(args, name)
-            raise UsageError(f"--{name} {said}: expected a whole number >= {least}")
-    for name, low in (("runs", 1), ("budget", 1), ("pace", 0), ("linger", 0)):
-        said = getattr(args, name)
-        if said is not None and not said >= low:
-            raise UsageError(f"--{name} {said:g}: expected a number >= {low}")
-    if args.search and args.runs is not None:
-        raise UsageError("--search and --runs: expected one of the two")
-    for name, said in (("load", args.load), ("demand", args.demand)):
-        if said is not None and not 0 < said <= 10_000:
-            raise UsageError(f"--{name} {said:g}: expected a number > 0, at most 10000")
+    _check(args)
     settings = cli_options.load(args).settings
     if not any(t.requests_per_step and t.mix for t in settings.tenants.values()):
         raise UsageError(
@@ -164,3 +154,20 @@ def plan_of(args: argparse.Namespace) -> Plan:
     events = scenario.load(args.scenario, settings, steps=args.steps, seed=args.seed)
     load = args.load if args.demand is None else load_of(settings, args.demand)
     return Plan(settings, events, args.steps, args.seed, load, args.arrivals, args.patience)
+
+
+def _check(args: argparse.Namespace) -> None:
+    least = {"steps": 1, "seed": 0, "arrivals": 1, "patience": 0, "runs": 1, "budget": 1}
+    for name, low in (least | {"pace": 0, "linger": 0, "metrics": 0}).items():
+        said = getattr(args, name)
+        if said is not None and not low <= said < 2**31:
+            kind = "whole number" if name in least else "number"
+            raise UsageError(f"--{name} {said:g}: expected a {kind} >= {low}")
+    for name in ("load", "demand"):
+        said = getattr(args, name)
+        if said is not None and not 0 < said <= MOST_LOAD:
+            raise UsageError(f"--{name} {said:g}: expected a number > 0, at most {MOST_LOAD}")
+    if args.metrics is not None and args.metrics > 65_535:
+        raise UsageError(f"--metrics {args.metrics}: expected a port, at most 65535")
+    if args.search and args.runs is not None:
+        raise UsageError("--search and --runs: expected one of the two")

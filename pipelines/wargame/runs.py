@@ -42,7 +42,7 @@ class Interval(NamedTuple):
 
 @contextmanager
 def workers(tasks: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """Give a `map` over processes, no more than there are cores; results come in the order of the tasks."""
+    """Give a `map` over processes, at most one a core; results come in the order of tasks."""
     most = min(tasks, cpu_count() or 1)
     if most == 1:
         yield map
