@@ -161,7 +161,7 @@ class _Source:
         length = rng.integers(shortest, longest + 1, steps)
         size = low + (high - low) * rng.random(steps)
         return [
-            Event(draw.type, aims[who[step]], step, int(length[step]), float(size[step]))
+            Event(draw.type, aims[who[step]], step, int(length[step]), round(float(size[step]), 3))
             for step in np.flatnonzero(comes & bool(aims)).tolist()
         ]
 

@@ -141,7 +141,7 @@ class Chart:
         for at, (name, y) in enumerate(series):
             player = name.removeprefix("used by ")
             # The first lies below and is broad, so that it shows where the others cover it.
-            broad = 3.4 if at == 0 and len(series) > 1 else 1.4
+            broad = 2.8 if at == 0 and len(series) > 1 else 1.4
             self.axes.plot(
                 self._steps, y, color=COLORS[player], lw=broad, ls=DASHES.get(player) or "-",
                 label=name, zorder=3, alpha=0.75 if broad > 2 else 1.0, solid_capstyle="butt",
