@@ -23,7 +23,7 @@ COMMANDS = (
     (
         "wargame",
         "pipelines.wargame.command",
-        "play outages, spikes and surges before trusting a policy with money",
+        "play outages and spikes, beside a clairvoyant",
     ),
     ("explain", "pipelines.explain", "why one batch of a log was decided as it was"),
     ("audit", "pipelines.audit", "make every committed decision again and compare"),

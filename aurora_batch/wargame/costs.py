@@ -59,13 +59,21 @@ def _decided(game: Game, first: int, last: int, played: Game) -> list[Stage]:
 def _cost(event: Event, player: str, really: list[Turn], otherwise: list[Turn]) -> EventCost:
     paid, fill, value = _sums(really)
     paid_otherwise, fill_otherwise, value_otherwise = _sums(otherwise)
-    both = paid.join(paid_otherwise, "request_id", right_suffix="_otherwise", join_type="inner")
-    extra = pc.sum(pc.subtract(both["cost_usd"], both["cost_usd_otherwise"])).as_py() or 0.0
     return EventCost(
-        event, player, sum(turn.requests.num_rows for turn in really),
-        fill_otherwise - fill, round(extra, 9), value_otherwise - value,
+        event, player, sum(turn.requests.num_rows for turn in really), fill_otherwise - fill,
+        _paid_more(paid, paid_otherwise), value_otherwise - value,
         yardstick.regret(value, value_otherwise),
     )  # fmt: skip
+
+
+def _paid_more(really: pa.Table, otherwise: pa.Table) -> float:
+    """Return USD paid more for the requests of both tables, in which each is once."""
+    ids = otherwise["request_id"].combine_chunks()
+    place = pc.index_in(really["request_id"], value_set=ids).combine_chunks()
+    both = place.is_valid()
+    usd = really["cost_usd"].combine_chunks().filter(both)
+    usd_otherwise = otherwise["cost_usd"].combine_chunks().take(place.drop_null())
+    return float(np.sum(usd.to_numpy() - usd_otherwise.to_numpy()))
 
 
 def _sums(turns: list[Turn]) -> tuple[pa.Table, float, float]:

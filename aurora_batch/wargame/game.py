@@ -104,7 +104,7 @@ class Game:
 
     def play(self) -> Iterator[Stage]:
         """Play the steps from the first to the last."""
-        positions = self.start()
+        positions, self.positions = self.start(), []
         for step in range(self.plan.steps):
             self.positions.append(positions)
             stage, positions = self.stage(step, positions)

@@ -21,14 +21,14 @@ from pipelines.wargame import campaign, live, outputs, page
 from pipelines.wargame.play import played, players
 from pipelines.wargame.summary import screen, to_dict
 
-MOST_LOAD = 10_000
+MOST, MOST_LOAD = 1_000_000, 10_000  # beyond, it is a slip of the finger
 
 
 def register(subparsers: Any) -> None:
     """Add `aurora wargame`."""
     parser = subparsers.add_parser(
         "wargame",
-        help="play outages, spikes and surges before trusting a policy with money",
+        help="play outages and spikes, beside a clairvoyant",
         description=(
             "Tenants ask for GPU-hours step by step, events change fleet and demand, and one\n"
             "policy or both decide, by the engine of production. A clairvoyant plays beside them:\n"
@@ -160,9 +160,9 @@ def _check(args: argparse.Namespace) -> None:
     least = {"steps": 1, "seed": 0, "arrivals": 1, "patience": 0, "runs": 1, "budget": 1}
     for name, low in (least | {"pace": 0, "linger": 0, "metrics": 0}).items():
         said = getattr(args, name)
-        if said is not None and not low <= said < 2**31:
+        if said is not None and not low <= said <= MOST:
             kind = "whole number" if name in least else "number"
-            raise UsageError(f"--{name} {said:g}: expected a {kind} >= {low}")
+            raise UsageError(f"--{name} {said:.10g}: expected a {kind} >= {low}, at most {MOST}")
     for name in ("load", "demand"):
         said = getattr(args, name)
         if said is not None and not 0 < said <= MOST_LOAD:

@@ -49,7 +49,11 @@ def workers(tasks: int) -> Iterator[Callable[..., Iterable[Any]]]:
         return
     # Spawned, because Arrow's and Numba's threads do not survive a fork.
     with ProcessPoolExecutor(most, mp_context=get_context("spawn")) as pool:
-        yield pool.map
+        try:
+            yield pool.map
+        except BaseException:  # an interrupt too: what has not begun need not be played
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def one(plan: Plan, said: str) -> dict[str, dict[str, float]]:

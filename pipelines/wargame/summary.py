@@ -55,18 +55,20 @@ _LINES = {
     "credits_burned": "{:,.1f}",
     "value": "{:,.1f}",
     "regret": "{:.3%}",
+    "gap": "{:.3%}",
 }
 
 
 def lines(run: Run) -> list[tuple[str, list[str]]]:
     """Return (name, text of each player) of each figure, the clairvoyant last."""
     columns = [figures(a, run) for a in run.accounts]
-    clairvoyant = {"value": run.whole.value, "regret": 0.0}
+    best = run.whole
+    clairvoyant = {"value": best.value, "regret": 0.0, "gap": regret(best.value, best.bound)}
     found = []
     for name, form in _LINES.items():
         texts = [form.format(column[name]) for column in columns]
-        best = clairvoyant.get(name)
-        found.append((name.replace("_", " "), [*texts, "" if best is None else form.format(best)]))
+        texts.append(form.format(clairvoyant[name]) if name in clairvoyant else "")
+        found.append((name.replace("_", " "), texts))
     return found
 
 

@@ -65,6 +65,7 @@ def test_where_requests_wait_no_player_is_better_than_the_whole_run(patience: in
 
     best = waiting.optimum(game, values)
 
+    assert best == waiting.optimum(game, values)
     assert max(values) <= best.value <= best.bound
     assert best.bound - best.value < 0.01 * best.bound
     for stage in stages:
