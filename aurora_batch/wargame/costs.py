@@ -4,7 +4,7 @@ The steps are decided again from where the player stood when the event began, al
 the two are compared; where refused requests wait, until the last of them has had its tries.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,31 +29,24 @@ class EventCost:
     share: float  # of the value without the event
 
 
-def costs_of(game: Game) -> Iterator[EventCost]:
-    """Yield what each event cost, event by event; after `game.play` has come to its end."""
+def costs_of(game: Game, stages: Sequence[Stage]) -> Iterator[EventCost]:
+    """Yield what each event cost, event by event; `stages` are all that `game.play` gave."""
     for number, event in enumerate(game.plan.events):
         if event.step >= game.plan.steps:
             continue
-        others = game.plan.events[:number] + game.plan.events[number + 1 :]
-        without = game.as_if(others)
+        without = game.as_if(game.plan.events[:number] + game.plan.events[number + 1 :])
         last = min(event.end + game.plan.patience, game.plan.steps)
-        really, otherwise = (_decided(each, event.step, last, game) for each in (game, without))
+        positions, otherwise = game.positions[event.step], []
+        for step in range(event.step, last):
+            stage, positions = without.decided(step, positions)
+            otherwise.append(stage)
         for player in game.players:
             yield _cost(
                 event,
                 player.name,
-                [stage.turns[player.name] for stage in really],
+                [stage.turns[player.name] for stage in stages[event.step : last]],
                 [stage.turns[player.name] for stage in otherwise],
             )
-
-
-def _decided(game: Game, first: int, last: int, played: Game) -> list[Stage]:
-    """Return steps first..last, from where the players stood."""
-    positions, stages = played.positions[first], []
-    for step in range(first, last):
-        stage, positions = game.decided(step, positions)
-        stages.append(stage)
-    return stages
 
 
 def _cost(event: Event, player: str, really: list[Turn], otherwise: list[Turn]) -> EventCost:

@@ -15,8 +15,7 @@ def costs(*events: Event, patience: int = 0) -> list[EventCost]:
     """Return the costs of a short run's events to `global`."""
     plan = Plan(SETTINGS, events, 20, seed=3, patience=patience)
     game = Game(plan, players("global", SETTINGS, arrivals=1))
-    list(game.play())
-    return list(costs_of(game))
+    return list(costs_of(game, list(game.play())))
 
 
 def test_an_outage_of_everybody_costs_all_that_its_steps_are_worth() -> None:
@@ -53,9 +52,9 @@ def test_each_player_is_told_the_cost_of_each_event(policy: str) -> None:
     """In the order of the scenario."""
     plan = Plan(SETTINGS, DEFAULT_EVENTS, 120, seed=1)
     game = Game(plan, players("both", SETTINGS, arrivals=1))
-    list(game.play())
+    stages = list(game.play())
 
-    mine = [cost for cost in costs_of(game) if cost.player == policy]
+    mine = [cost for cost in costs_of(game, stages) if cost.player == policy]
 
     assert [cost.event for cost in mine] == list(DEFAULT_EVENTS)
     slow = mine[2]
