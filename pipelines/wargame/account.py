@@ -16,7 +16,7 @@ from aurora_batch.facts import USD_PER_CREDIT
 from aurora_batch.fleet import Fleet
 from aurora_batch.hindsight import chosen
 from aurora_batch.wargame.costs import EventCost
-from aurora_batch.wargame.game import Stage
+from aurora_batch.wargame.game import Plan, Stage
 from aurora_batch.wargame.yardstick import Optimum
 
 F64 = NDArray[np.float64]
@@ -114,6 +114,7 @@ class Account:
 class Run:
     """A run that is over: its steps, the players' accounts and what it could have been worth."""
 
+    plan: Plan
     stages: Sequence[Stage]
     base: Fleet
     accounts: Sequence[Account]

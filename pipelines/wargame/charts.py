@@ -32,9 +32,9 @@ EVENT_COLORS = {
 MOST_LABELS = 14
 
 
-def fill_rate(run: Run, events: Sequence[Event]) -> bytes:
+def fill_rate(run: Run) -> bytes:
     """Share of the requests routed in each step."""
-    chart = Chart(run, events, "Fill rate", "requests routed")
+    chart = Chart(run, "Fill rate", "requests routed")
     chart.lines([(a.name, a.fill) for a in run.accounts])
     low = min((float(a.fill.min()) for a in run.accounts if a.fill.size), default=1.0)
     chart.axes.set_ylim(min(0.9, low - 0.02), 1.005)
@@ -42,24 +42,24 @@ def fill_rate(run: Run, events: Sequence[Event]) -> bytes:
     return chart.png()
 
 
-def avg_latency(run: Run, events: Sequence[Event]) -> bytes:
+def avg_latency(run: Run) -> bytes:
     """Mean latency of the routed requests of each step."""
-    chart = Chart(run, events, "Latency of routed requests", "mean latency, ms")
+    chart = Chart(run, "Latency of routed requests", "mean latency, ms")
     chart.lines([(a.name, a.mean_latency) for a in run.accounts])
     return chart.png()
 
 
-def avg_cost(run: Run, events: Sequence[Event]) -> bytes:
+def avg_cost(run: Run) -> bytes:
     """Mean cost of the routed requests of each step."""
-    chart = Chart(run, events, "Cost of routed requests", "mean cost, USD per request")
+    chart = Chart(run, "Cost of routed requests", "mean cost, USD per request")
     chart.lines([(a.name, a.mean_cost) for a in run.accounts])
     chart.axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.2f}"))
     return chart.png()
 
 
-def capacity(run: Run, events: Sequence[Event]) -> bytes:
+def capacity(run: Run) -> bytes:
     """What each provider sells in each step, one above the other, and what is used of it."""
-    chart = Chart(run, events, "Capacity for sale and used", "GPU-hours per step")
+    chart = Chart(run, "Capacity for sale and used", "GPU-hours per step")
     states = ProviderStates.of(run.stages, run.base)
     sold = np.where(states.active, states.capacity, 0.0)
     edges = np.arange(len(run.stages) + 1) - 0.5
@@ -83,18 +83,18 @@ def capacity(run: Run, events: Sequence[Event]) -> bytes:
     return chart.png()
 
 
-def dropped(run: Run, events: Sequence[Event]) -> bytes:
+def dropped(run: Run) -> bytes:
     """Requests refused for good, added up from the first step on."""
-    chart = Chart(run, events, "Dropped requests so far", "requests dropped, cumulative")
+    chart = Chart(run, "Dropped requests so far", "requests dropped, cumulative")
     chart.lines([(a.name, np.cumsum(a.dropped).astype(np.float64)) for a in run.accounts])
     chart.axes.set_ylim(bottom=0)
     chart.axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return chart.png()
 
 
-def regret(run: Run, events: Sequence[Event]) -> bytes:
+def regret(run: Run) -> bytes:
     """Value lost to the clairvoyant in each step."""
-    chart = Chart(run, events, "Regret: value lost to the clairvoyant", "of the step's optimum")
+    chart = Chart(run, "Regret: value lost to the clairvoyant", "of the step's optimum")
     lost = [(a.name, np.maximum(regrets(a.value, a.optimum), 0.0)) for a in run.accounts]
     chart.lines(lost)
     top = max((float(y.max(initial=0.0)) for _, y in lost), default=0.0)
@@ -104,7 +104,7 @@ def regret(run: Run, events: Sequence[Event]) -> bytes:
     return chart.png()
 
 
-CHARTS: dict[str, Callable[[Run, Sequence[Event]], bytes]] = {
+CHARTS: dict[str, Callable[[Run], bytes]] = {
     "chart_fill_rate.png": fill_rate,
     "chart_avg_latency.png": avg_latency,
     "chart_avg_cost.png": avg_cost,
@@ -117,9 +117,10 @@ CHARTS: dict[str, Callable[[Run, Sequence[Event]], bytes]] = {
 class Chart:
     """Steps from left to right, with the events as shades, labelled above the frame."""
 
-    def __init__(self, run: Run, events: Sequence[Event], title: str, y_label: str) -> None:
+    def __init__(self, run: Run, title: str, y_label: str) -> None:
         self._steps = np.array([stage.step for stage in run.stages])
-        shown = sorted((e for e in events if e.step < len(self._steps)), key=lambda e: e.step)
+        within = (e for e in run.plan.events if e.step < len(self._steps))
+        shown = sorted(within, key=lambda e: e.step)
         rows = rows_of(shown[:MOST_LABELS], len(self._steps))
         self._canvas = Canvas(
             figsize=(9.0, 3.6 + 0.17 * max(rows, default=0)), layout="constrained"
@@ -132,6 +133,10 @@ class Chart:
         # The title stands above the rows of labels: 13 points each.
         pad = 8 + 13 * (max(rows, default=-1) + 1)
         self.axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold", pad=pad)
+        about = f"seed {run.plan.seed}, load x{run.plan.load:.3g}"
+        self.axes.set_title(
+            about, loc="right", color=EVENT_COLORS[Kind.REPUTATION_DROP], fontsize=9, pad=pad
+        )
         for number, event in enumerate(shown):
             row = rows[number] if number < len(rows) else None
             self._mark(event, row)

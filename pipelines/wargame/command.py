@@ -127,13 +127,13 @@ def _one(args: argparse.Namespace, plan: Plan) -> int:
         begun = perf_counter()
         done = played(game, watch=watch)
         seconds = perf_counter() - begun
-        count = outputs.write(plan, done, draw(done, plan.events), args.out)
+        count = outputs.write(done, draw(done), args.out)
         if args.json:
-            sys.stdout.write(json.dumps(to_dict(plan, done) | {"seconds": seconds}) + "\n")
+            sys.stdout.write(json.dumps(to_dict(done) | {"seconds": seconds}) + "\n")
             sys.stdout.flush()
         elif not args.quiet:
             console = Console()
-            console.print(screen(plan, done))
+            console.print(screen(done))
             console.print(
                 f"{plan.steps} steps in {seconds:.2f} s; {count} files in {args.out}; "
                 f"look at {args.out / 'report.html'}",

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from aurora_batch.adapters.outputs import replacing
 from aurora_batch.errors import LogError
-from aurora_batch.wargame.game import Plan
 from pipelines.wargame import page, tables
 from pipelines.wargame.account import Run
 from pipelines.wargame.slo import cost_table, slo_table
@@ -19,7 +18,7 @@ def make_folder(path: Path) -> None:
         raise LogError(f"{path} cannot be made: {error.strerror}") from error
 
 
-def write(plan: Plan, run: Run, images: Mapping[str, bytes], out: Path) -> int:
+def write(run: Run, images: Mapping[str, bytes], out: Path) -> int:
     """Write everything into a folder that exists; return the number of files."""
     sheets = {
         "step_metrics.csv": tables.step_metrics(run),
@@ -34,5 +33,5 @@ def write(plan: Plan, run: Run, images: Mapping[str, bytes], out: Path) -> int:
         with replacing(out / name) as partial:
             partial.write_bytes(image)
     with replacing(out / "report.html") as partial:
-        partial.write_text(page.html(plan, run, images), encoding="utf-8")
+        partial.write_text(page.html(run, images), encoding="utf-8")
     return len(sheets) + len(images) + 1

@@ -5,8 +5,6 @@ from html import escape
 from math import isnan
 
 from aurora_batch.errors import UsageError
-from aurora_batch.wargame.events import Event
-from aurora_batch.wargame.game import Plan
 from pipelines.wargame.account import Run
 from pipelines.wargame.slo import service_levels
 from pipelines.wargame.summary import lines
@@ -22,7 +20,7 @@ TITLES = {
 }
 
 
-def charts() -> Callable[[Run, Sequence[Event]], dict[str, bytes]]:
+def charts() -> Callable[[Run], dict[str, bytes]]:
     """Return what draws all charts, by file name; raises `UsageError` without matplotlib."""
     try:
         from pipelines.wargame.charts import CHARTS
@@ -31,11 +29,12 @@ def charts() -> Callable[[Run, Sequence[Event]], dict[str, bytes]]:
             hint = "the charts need matplotlib: pip install 'aurora-batch[report]'"
             raise UsageError(hint) from None
         raise
-    return lambda run, events: {name: draw(run, events) for name, draw in CHARTS.items()}
+    return lambda run: {name: draw(run) for name, draw in CHARTS.items()}
 
 
-def html(plan: Plan, run: Run, images: Mapping[str, bytes]) -> str:
+def html(run: Run, images: Mapping[str, bytes]) -> str:
     """Return the page."""
+    plan = run.plan
     parts = [
         "<h1>War game</h1>",
         f"<p>{plan.steps} steps, seed {plan.seed}, load x{plan.load:g}, {plan.arrivals} "

@@ -31,4 +31,6 @@ def played(
     else:
         each = [next(iter(stage.turns.values())).optimum for stage in stages]
         whole = Optimum(sum(o.value for o in each), sum(o.bound for o in each))
-    return Run(stages, game.base, accounts, whole, list(costs_of(game, stages)) if costs else [])
+    return Run(
+        game.plan, stages, game.base, accounts, whole, list(costs_of(game, stages)) if costs else []
+    )

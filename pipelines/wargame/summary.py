@@ -5,14 +5,14 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from aurora_batch.wargame.game import Plan
 from aurora_batch.wargame.yardstick import regret
 from pipelines.wargame.account import Account, Run
 from pipelines.wargame.slo import cost_table, slo_table
 
 
-def to_dict(plan: Plan, run: Run) -> dict[str, Any]:
+def to_dict(run: Run) -> dict[str, Any]:
     """Return the object of `--json`."""
+    plan = run.plan
     return {
         "steps": plan.steps,
         "seed": plan.seed,
@@ -72,8 +72,9 @@ def lines(run: Run) -> list[tuple[str, list[str]]]:
     return found
 
 
-def screen(plan: Plan, run: Run) -> Table:
+def screen(run: Run) -> Table:
     """Return the figures of the players side by side, and the clairvoyant's."""
+    plan = run.plan
     title = f"war game: {plan.steps} steps, seed {plan.seed}, load x{plan.load:g}"
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.add_column("")

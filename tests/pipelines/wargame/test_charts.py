@@ -26,7 +26,7 @@ def test_every_chart_is_a_png(events: tuple[Event, ...], steps: int) -> None:
     run = played(Game(plan, players("both", SETTINGS, arrivals=2)), costs=False)
 
     for name, draw in CHARTS.items():
-        image = draw(run, events)
+        image = draw(run)
         assert image.startswith(b"\x89PNG"), name
         assert b"Software" not in image
 
