@@ -44,6 +44,8 @@ def register(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _options(parser)
+    _campaign_options(parser)
+    _metrics_options(parser)
     cli_options.common(parser)
     parser.set_defaults(run=run)
 
@@ -76,6 +78,9 @@ def _options(parser: Any) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("out"), metavar="DIR", help="default: out/"
     )
+
+
+def _campaign_options(parser: Any) -> None:
     many = parser.add_argument_group("many runs")
     many.add_argument(
         "--runs", type=int, metavar="N",
@@ -92,6 +97,9 @@ def _options(parser: Any) -> None:
         "--hurt", choices=campaign.HURTS, default="value",
         help="what the search makes worst (default: value)",
     )  # fmt: skip
+
+
+def _metrics_options(parser: Any) -> None:
     served = parser.add_argument_group("metrics")
     served.add_argument(
         "--metrics", type=int, nargs="?", const=live.PORT, metavar="PORT",
