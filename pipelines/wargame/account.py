@@ -119,6 +119,7 @@ class Run:
     base: Fleet
     accounts: Sequence[Account]
     whole: Optimum  # of the run, known in advance
+    asked: float  # GPU-hours, as a share of what the configured fleet holds in all steps
     costs: Sequence[EventCost] = ()
 
 

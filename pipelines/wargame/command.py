@@ -143,6 +143,7 @@ def _one(args: argparse.Namespace, plan: Plan) -> int:
             console = Console()
             console.print(screen(done))
             console.print(
+                f"asked for: {done.asked:.1%} of all GPU-hours\n"
                 f"{plan.steps} steps in {seconds:.2f} s; {count} files in {args.out}; "
                 f"look at {args.out / 'report.html'}",
                 highlight=False, soft_wrap=True,

@@ -39,7 +39,8 @@ def html(run: Run, images: Mapping[str, bytes]) -> str:
         "<h1>War game</h1>",
         f"<p>{plan.steps} steps, seed {plan.seed}, load x{plan.load:g}, {plan.arrivals} "
         f"batch{'es' * (plan.arrivals > 1)} a step"
-        f"{f', patience {plan.patience} steps' if plan.patience else ''}.</p>",
+        f"{f', patience {plan.patience} steps' if plan.patience else ''}; asked for are "
+        f"{run.asked:.1%} of all GPU-hours.</p>",
         _figures(run),
         "<div class=charts>",
         *(figure(TITLES[name], image) for name, image in images.items()),

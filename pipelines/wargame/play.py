@@ -31,6 +31,7 @@ def played(
     else:
         each = [next(iter(stage.turns.values())).optimum for stage in stages]
         whole = Optimum(sum(o.value for o in each), sum(o.bound for o in each))
-    return Run(
-        game.plan, stages, game.base, accounts, whole, list(costs_of(game, stages)) if costs else []
-    )
+    held = float(game.base.pool_capacity.sum()) * game.plan.steps
+    asked = float(game.requests["gpu_hours"].to_numpy().sum()) / held if held else float("inf")
+    found = list(costs_of(game, stages)) if costs else []
+    return Run(game.plan, stages, game.base, accounts, whole, asked, found)

@@ -1,5 +1,6 @@
 """The figures of a run: on the screen and as one object."""
 
+from math import isfinite
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -17,6 +18,7 @@ def to_dict(run: Run) -> dict[str, Any]:
         "steps": plan.steps,
         "seed": plan.seed,
         "load": plan.load,
+        "asked_of_capacity": run.asked if isfinite(run.asked) else None,
         "requests": max((int((a.total).sum()) for a in run.accounts), default=0),
         "optimum": {"value": run.whole.value, "bound": run.whole.bound},
         "policies": {a.name: figures(a, run) for a in run.accounts},
@@ -75,7 +77,7 @@ def lines(run: Run) -> list[tuple[str, list[str]]]:
 def screen(run: Run) -> Table:
     """Return the figures of the players side by side, and the clairvoyant's."""
     plan = run.plan
-    title = f"war game: {plan.steps} steps, seed {plan.seed}, load x{plan.load:g}"
+    title = f"war game: {plan.steps} steps, seed {plan.seed}, load x{plan.load:.4g}"
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.add_column("")
     for name in [*(a.name for a in run.accounts), "clairvoyant"]:
