@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SEED ?= 42
+STEPS ?= 120
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka kafka storm soak check bench bench-allocation format clean
+.PHONY: help demo test test-kafka kafka storm soak sim-run sim-metrics-run check bench bench-allocation format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -26,6 +28,12 @@ test: $(STAMP) ## the test suite
 	@$(BIN)/python -m pytest
 	@echo "==> running the tests against a real Kafka broker (a JDK and Maven; skipped without)"
 	@$(BIN)/python -m pytest -m kafka -rs
+
+sim-run: $(STAMP) ## the war game; SEED=42 STEPS=120 say which
+	@$(BIN)/aurora wargame --seed $(SEED) --steps $(STEPS)
+
+sim-metrics-run: $(STAMP) ## the same, a step a second, with metrics on port 9110
+	@$(BIN)/aurora wargame --seed $(SEED) --steps $(STEPS) --metrics
 
 check: $(STAMP) ## lint, format, types, layers
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .

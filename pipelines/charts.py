@@ -20,9 +20,18 @@ F64 = NDArray[np.float64]
 ByName = Mapping[str, Figures]
 
 COLORS = {GREEDY: "#d98032", BATCH_ONLY: "#3a9163", GLOBAL: "#2563a8"}
-_DASHES = {BATCH_ONLY: (0, (2, 1.5))}  # drawn on top, and what it covers can be seen
-_INK, _FAINT = "#2b2f36", "#d9dde3"
-_POOLS = ("#2563a8", "#d98032", "#3a9163", "#b5446e", "#7a5cb0", "#8a6d3b", "#4aa3b8", "#6b7280")
+DASHES = {BATCH_ONLY: (0, (2, 1.5))}  # drawn on top, and what it covers can be seen
+INK, FAINT = "#2b2f36", "#d9dde3"
+POOL_COLORS = (
+    "#2563a8",
+    "#d98032",
+    "#3a9163",
+    "#b5446e",
+    "#7a5cb0",
+    "#8a6d3b",
+    "#4aa3b8",
+    "#6b7280",
+)
 MOST_POINTS = 400  # windows drawn; more are averaged in groups
 MOST_BARS = 14
 
@@ -48,7 +57,7 @@ def value(figures: ByName) -> bytes:
         _line(axes, values, name)
     bounds = [w.hindsight_bound if judged else w.bound for w in last.windows.values()]
     x, bound = _thin(bounds)
-    axes.plot(x, bound, color=_INK, lw=1, ls=(0, (3, 3)), label="bound")
+    axes.plot(x, bound, color=INK, lw=1, ls=(0, (3, 3)), label="bound")
     _from_zero(axes)
     axes.yaxis.set_major_formatter(_THOUSANDS)
     return _png(canvas, axes, "window", "value", legend=True)
@@ -122,8 +131,8 @@ def shadow_prices(f: Figures, pools: Sequence[str]) -> bytes:
     """Shadow price of the dearest pools, window by window."""
     canvas, axes = _canvas()
     table = np.array([w.pool_prices for w in f.windows.values()]).reshape(-1, len(pools))
-    dearest = np.argsort(-table.sum(axis=0), kind="stable")[: len(_POOLS)]
-    for color, pool in zip(_POOLS, dearest.tolist(), strict=False):
+    dearest = np.argsort(-table.sum(axis=0), kind="stable")[: len(POOL_COLORS)]
+    for color, pool in zip(POOL_COLORS, dearest.tolist(), strict=False):
         x, y = _thin(table[:, pool].tolist())
         axes.plot(x, y, color=color, lw=1.3, label=pools[pool])
     _from_zero(axes)
@@ -136,11 +145,11 @@ _THOUSANDS = FuncFormatter(lambda y, _: f"{y:,.0f}")
 def _canvas(height: float = 3.1) -> tuple[Canvas, Axes]:
     canvas = Canvas(figsize=(7.2, height), layout="constrained")
     axes = canvas.add_subplot()
-    axes.grid(color=_FAINT, lw=0.6)
+    axes.grid(color=FAINT, lw=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_FAINT)
-    axes.tick_params(colors=_INK, labelsize=9, length=0)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return canvas, axes
 
@@ -167,7 +176,7 @@ def _line(axes: Axes, series: Sequence[float], name: str) -> None:
 
 
 def _stroke(name: str) -> dict[str, Any]:
-    dashes = _DASHES.get(name)
+    dashes = DASHES.get(name)
     color = COLORS[name]
     return {"color": color, "lw": 1.6, "ls": dashes or "-", "zorder": 2.5 if dashes else 2.0}
 
@@ -181,7 +190,7 @@ def _bars(counts: Mapping[str, Counter[str]], label: str) -> bytes:
     for at, (who, count) in enumerate(counts.items()):
         y = np.arange(len(names)) + (at - (len(counts) - 1) / 2) * width
         bars = axes.barh(y, [count[n] for n in names], width, color=COLORS[who], label=who)
-        axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8, color=_INK)
+        axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8, color=INK)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.margins(x=0.12)
@@ -207,12 +216,12 @@ def _distribution(counts: Mapping[str, Counter[float]], label: str) -> bytes:
 
 
 def _png(canvas: Canvas, axes: Axes, x_label: str, y_label: str, legend: bool) -> bytes:
-    axes.set_xlabel(x_label, color=_INK, fontsize=9)
-    axes.set_ylabel(y_label, color=_INK, fontsize=9)
+    axes.set_xlabel(x_label, color=INK, fontsize=9)
+    axes.set_ylabel(y_label, color=INK, fontsize=9)
     if legend:
         canvas.legend(
             *axes.get_legend_handles_labels(), loc="outside upper right", ncols=4,
-            frameon=False, fontsize=9, labelcolor=_INK,
+            frameon=False, fontsize=9, labelcolor=INK,
         )  # fmt: skip
     image = BytesIO()
     # No creation date or version inside: the same replay, the same bytes.

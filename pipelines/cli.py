@@ -26,6 +26,11 @@ COMMANDS = (
         "what is unsafe about broker, topics and settings, and what to do",
     ),
     ("replay", "pipelines.replay", "decide a request log offline"),
+    (
+        "wargame",
+        "pipelines.wargame.command",
+        "play outages and spikes, beside a clairvoyant",
+    ),
     ("explain", "pipelines.explain", "why one batch of a log was decided as it was"),
     ("audit", "pipelines.audit", "make every committed decision again and compare"),
     ("import", "pipelines.traces", "turn a public trace into a request log"),

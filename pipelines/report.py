@@ -1,6 +1,5 @@
 """A replay as one HTML page: figures and charts, nothing loaded from elsewhere."""
 
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from aurora_batch.fleet import Fleet
 from pipelines.contestants import GLOBAL
 from pipelines.figures import Figures
 from pipelines.served import Share
+from pipelines.web_page import document, figure
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ def html(replayed: Replayed, charts: ModuleType) -> str:
     if GLOBAL in figures:
         prices = charts.shadow_prices(figures[GLOBAL], replayed.fleet.pool_ids)
         drawn.append(("Shadow prices (global)", prices))
-    parts += ["<div class=charts>", *(_figure(title, image) for title, image in drawn), "</div>"]
+    parts += ["<div class=charts>", *(figure(title, image) for title, image in drawn), "</div>"]
     parts += _served(figures)
-    return _PAGE.format(title=escape(replayed.title), body="\n".join(parts))
+    return document(replayed.title, "replay", parts)
 
 
 _HINDSIGHT = (
@@ -140,46 +140,3 @@ def _share_table(title: str, shares: Mapping[str, Mapping[str, Share]], note: st
 
 def _bar(share: float) -> str:
     return f'<td class=bar style="--share:{share:.1%}">{share:.1%}</td>'
-
-
-def _figure(title: str, image: bytes) -> str:
-    data = b64encode(image).decode()
-    name = escape(title)
-    return (
-        f'<figure><figcaption>{name}</figcaption><img alt="{name}" '
-        f'src="data:image/png;base64,{data}"></figure>'
-    )
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} - replay</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #2b2f36; background: #f5f6f8; margin: 0 auto;
-       max-width: 1180px; padding: 24px; }}
-h1 {{ font-size: 24px; margin: 0; }}
-h2 {{ font-size: 18px; margin: 28px 0 0; }}
-table {{ border-collapse: collapse; background: #fff; border-radius: 8px; margin: 16px 0;
-        box-shadow: 0 1px 3px #0001; }}
-td, th {{ padding: 5px 18px; text-align: right; border-bottom: 1px solid #eef0f3;
-         font-variant-numeric: tabular-nums; }}
-td:first-child {{ text-align: left; color: #5b6270; }}
-.shares {{ font-size: 13px; }}
-.shares td, .shares th {{ padding: 3px 12px; }}
-.bar {{ background: linear-gradient(90deg, #2563a826 var(--share), transparent 0); }}
-.charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr));
-          gap: 16px; }}
-figure {{ background: #fff; border-radius: 8px; padding: 14px; margin: 0;
-         box-shadow: 0 1px 3px #0001; }}
-figcaption {{ font-weight: 600; margin-bottom: 6px; }}
-img {{ width: 100%; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
