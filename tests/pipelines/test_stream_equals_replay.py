@@ -45,29 +45,36 @@ def test_stream_and_replay_decide_alike(embedded: str, tmp_path: Path, policy: P
     assert run(stream()) == out.read_bytes().splitlines()
 
 
-def test_a_worker_that_takes_over_decides_as_if_none_had_stopped() -> None:
+@pytest.mark.parametrize(
+    ("size", "pieces"),
+    [(50, [550, 300, 350]), (3, [549, 6, 3, 6, 3, 9, 300, 324])],
+    ids=["prices charged at once", "prices asked for and not yet charged"],
+)
+def test_a_worker_that_takes_over_decides_as_if_none_had_stopped(
+    size: int, pieces: list[int]
+) -> None:
     """In mid-window, from the ledger and the log alone, with reserve prices in force."""
 
     async def stream(broker: str, pieces: list[int]) -> list[bytes | None]:
         settings = settings_for(broker)
-        batch = BatchSettings(max_requests=50, linger_ms=3_600_000)
+        batch = BatchSettings(max_requests=size, linger_ms=3_600_000)
         changed = msgspec.structs.replace(settings.router, batch=batch)
         settings = msgspec.structs.replace(settings, router=changed)
         fleet = fleet_from_settings(settings.providers)
         requests = workload.stress(fleet, 1_200, seed=5, load=3.0, per_window=400)
         messages = [Message(v, b"key") for v in schema.encode_requests_json(requests)]
         done = 0
-        for size in pieces:
-            await send(settings, messages[done : done + size])
+        for piece in pieces:
+            await send(settings, messages[done : done + piece])
             await drained(settings)
-            done += size
+            done += piece
         return [r.value for r in await records_of(settings, settings.kafka.topics.decisions)]
 
     topics = [getattr(Topics(), name) for name in Topics.__struct_fields__]
     with EmbeddedBroker(topics) as broker:
         at_once = run(stream(broker.bootstrap, [1_200]))
     with EmbeddedBroker(topics) as broker:
-        taken_over = run(stream(broker.bootstrap, [550, 300, 350]))
+        taken_over = run(stream(broker.bootstrap, pieces))
 
     assert taken_over == at_once
     assert any(b"below_reserve_price" in (said or b"") for said in at_once)
