@@ -38,6 +38,13 @@ class Meter:
         """Whether time alone limits the solve."""
         return self.deadline_s is not None and self.work == UNLIMITED
 
+    @property
+    def likely(self) -> int:
+        """Pairs that may still be visited, also by what the whole deadline holds."""
+        if self.deadline_s is None or not self.timed:
+            return self.left
+        return max(int(self.deadline_s * PER_S) - self.used, 0)
+
     def seconds_left(self) -> float | None:
         """Seconds to the deadline, None without one."""
         return None if self.deadline_s is None else self.deadline_s - self.seconds
@@ -80,4 +87,5 @@ class Meter:
 
 # Value and bound are sums in another order; this close they are equal.
 OPTIMAL_GAP = 1e-12
+PER_S = 80_000_000  # pairs that one core of a slow server visits in a second
 UNLIMITED = 1 << 62  # work, where a deadline decides

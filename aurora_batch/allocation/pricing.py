@@ -111,7 +111,7 @@ def find_prices(market: Market, warm: Prices | None, meter: Meter, sweeps: int =
     prices, best = quotes.prices, Prices(quotes.prices.pool.copy(), quotes.prices.budget.copy())
     reach = np.full(prices.pool.size, np.inf) if warm is None else WARM_REACH * prices.pool
     bounds = [quotes.bound]
-    settled = SETTLED if meter.left > HURRY * market.rows.pool.size else HURRIED
+    settled = SETTLED if meter.likely > HURRY * market.rows.pool.size else HURRIED
     most = meter.used + MOST_VISITS * market.rows.pool.size
     for _ in range(sweeps):
         slow = len(bounds) > 2 and bounds[-3] - min(bounds[-2:]) < settled * bounds[-1]

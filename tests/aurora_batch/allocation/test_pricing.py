@@ -17,7 +17,7 @@ from aurora_batch.allocation import (
     pricing,
     solve,
 )
-from aurora_batch.allocation.meter import UNLIMITED, Meter
+from aurora_batch.allocation.meter import PER_S, UNLIMITED, Meter
 from aurora_batch.allocation.pricing import Market, quote
 from aurora_batch.hindsight import Piece
 from benchmarks import instances
@@ -154,3 +154,13 @@ def test_pauses_change_nothing_about_a_descent(pause: int) -> None:
         ends.append(way.best.tobytes())
 
     assert ends[0] == ends[1]
+
+
+def test_what_a_deadline_holds_is_no_more_than_what_work_allows() -> None:
+    """Prices are settled as closely as there is time for, whichever limit there is."""
+    assert Meter(1_000, 0.0).likely == 1_000
+    assert Meter(1_000, 0.0, deadline_s=1.0).likely == 1_000
+    timed = Meter(UNLIMITED, 0.0, deadline_s=0.01)
+    assert timed.likely == PER_S // 100
+    timed.count(PER_S)
+    assert timed.likely == 0
