@@ -40,8 +40,11 @@ I64 = NDArray[np.int64]
 
 # Demand may end early, which no forecast knows, and what is kept then is lost. So nothing is kept
 # for this part of a window's GPU-hours, until so much of the window has passed that an early end is
-# little lost. A constant part sells evenly, and the price of being wrong grows with its square.
+# little lost. A constant part sells evenly, and the price of being wrong grows with its square. It
+# is of a window that wants twice the capacity, or more, and of others less in proportion, down to a
+# share: the more is wanted, the less what is sold ahead is missed.
 ENDS = 0.107
+ENDS_LOAD, ENDS_LEAST = 2.0, 0.6
 ENDS_UNTIL = 0.6
 LEAST_SAMPLE = 50  # requests, before they say anything of others
 # Prices are solved again once this part of a usual window's GPU-hours was asked for (or so much as
@@ -274,7 +277,9 @@ def _reserve_prices(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Se
     columns = scoring.columns(requests, fleet, tenants)
     whole = Supply(ledger.pool_total.copy(), ledger.pool_total.copy(), tenants.budget.copy())
     problem = Task(columns, fleet, whole, settings.router).problem
-    scale = float(problem.demand.sum()) / _counted_on(forecast.hours, outlook)
+    scale = float(problem.demand.sum()) / _counted_on(
+        forecast.hours, outlook, float(ledger.pool_total.sum())
+    )
     scaled = replace(
         problem,
         capacity=ledger.pool_left * scale,
@@ -289,9 +294,10 @@ def _reserve_prices(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Se
     return Prices(found.pool, np.pad(found.budget, (0, missing)))
 
 
-def _counted_on(expected: float, outlook: Outlook) -> float:
+def _counted_on(expected: float, outlook: Outlook, capacity: float) -> float:
     """Return the GPU-hours that capacity is kept for, of those that are expected."""
     if outlook.gone >= ENDS_UNTIL:
         return expected
     total = expected + float(outlook.demand.current.sum())
-    return max(expected - ENDS * total, expected / 2)
+    crowded = np.clip(total / max(ENDS_LOAD * capacity, 1e-300), ENDS_LEAST, 1.0)
+    return max(expected - ENDS * float(crowded) * total, expected / 2)
