@@ -83,7 +83,8 @@ def read_json(
         return empty_block(), rejections
     columns = {f.name: list(map(attrgetter(f.name), wires)) for f in REQUEST_SCHEMA}
     if list in set(map(type, columns["gpu_type"])):
-        columns["gpu_type"] = list(map(_any_of, columns["gpu_type"]))
+        said = columns["gpu_type"]
+        columns["gpu_type"] = [gpu if type(gpu) is str else ANY_OF.join(gpu) for gpu in said]
     times, faults = from_text(pa.array(columns["requested_at"], pa.string()), naive_utc=False)
     built: Columns = {
         f.name: pa.array(columns[f.name], f.type)
@@ -92,10 +93,6 @@ def read_json(
     }
     built |= {"weights": _weights(columns["weights"]), "requested_at": times}
     return Block(built, index, np.full(len(index), -1), faults), rejections
-
-
-def _any_of(gpu: str | list[str]) -> str:
-    return gpu if isinstance(gpu, str) else ANY_OF.join(gpu)
 
 
 def _weights(said: list[WireWeights | None]) -> pa.Array:
