@@ -47,6 +47,19 @@ def transactional_id(kafka: KafkaSettings, name: str) -> str | None:
     return None if kafka.transactional == "off" else name
 
 
+def division(kafka: KafkaSettings, shards: int, partitions: int) -> Agreement:
+    """Return the division by these settings, of a topic that has so many partitions.
+
+    Raises `BrokerError` where the settings count them otherwise, and pools go by them.
+    """
+    if kafka.split == "gpu_type" and partitions != kafka.partitions:
+        raise BrokerError(
+            f"topic {kafka.topics.requests} has {partitions} partitions, kafka.partitions says "
+            f"{kafka.partitions}; with kafka.split=gpu_type it must, or a pool had no shard"
+        )
+    return Agreement(shards, partitions, kafka.split)
+
+
 async def read(cluster: Cluster, reader: Reader, partition: int) -> Agreement | None:
     """Return what was agreed on; `reader` is one of the ledger, `partition` that of the key."""
     saved = await reader.last_value(key_of(cluster.settings), partition)
@@ -62,12 +75,7 @@ async def agree(cluster: Cluster, shard: Shard, partitions: int, sink: Sink) -> 
         Another one is in force.
     """
     kafka = cluster.settings
-    wanted = Agreement(shard.count, partitions, kafka.split)
-    if kafka.split == "gpu_type" and partitions != kafka.partitions:
-        raise BrokerError(
-            f"topic {kafka.topics.requests} has {partitions} partitions, kafka.partitions says "
-            f"{kafka.partitions}; with kafka.split=gpu_type it must, or a pool had no shard"
-        )
+    wanted = division(kafka, shard.count, partitions)
     partition = sink.partition_of(kafka.topics.ledger, key_of(kafka))
     async with Reader(cluster, kafka.topics.ledger, from_start=True) as reader:
         known = await read(cluster, reader, partition)

@@ -137,11 +137,16 @@ async def audit(cluster: Cluster, settings: Settings, bar: Progress | None = Non
     Raises
     ------
     AuditError
-        Settings or fleet are others, or the log is not complete.
+        Settings or fleet are others, the log is not complete, or there is nothing to audit.
     """
     topics = settings.kafka.topics
     found, committed, again = Audited(), Tally(), Tally()
     trails = [t async for t in _trails(cluster, (topics.decisions, topics.dead_letters), committed)]
+    if not trails:
+        raise AuditError(
+            f"no decision on {topics.decisions} says which batch it was made in: nothing was "
+            "decided there yet, or by a version that did not say so"
+        )
     by_shard: dict[str, list[Trail]] = {}
     for trail in sorted(trails, key=lambda t: t.begins):
         by_shard.setdefault(trail.shard, []).append(trail)
@@ -165,16 +170,24 @@ async def _trails(cluster: Cluster, topics: Sequence[str], tally: Tally) -> Asyn
     for topic in topics:
         async with Reader(cluster, topic, from_start=True) as reader:
             async for records in reader.parts(settled=True):
-                tally.add(r for r in records if r.value is not None or _is_dead(r))
                 for r in records:
-                    if (trail := trail_in(r.headers)) is not None:
+                    try:
+                        if r.value is not None or _is_dead(r):
+                            tally.add([r])
+                        trail = trail_in(r.headers)
+                    except (msgspec.DecodeError, pa.ArrowInvalid, KeyError) as error:
+                        place = f"{topic}/{r.partition} at offset {r.offset}"
+                        raise AuditError(
+                            f"{place} is nothing that a worker sent: {error}"
+                        ) from None
+                    if trail is not None:
                         yield trail
 
 
 async def made_again(
     reader: Reader, shard: Shard, trails: Sequence[Trail], settings: Settings
 ) -> AsyncIterator[Decided]:
-    """Yield what became of each micro-batch of a shard ."""
+    """Yield what becomes of each micro-batch of a shard when it is decided again."""
     settings = shard.share(settings)
     fleet = fleet_from_settings(settings.providers)
     state = router.initial_state(fleet, settings, shard.label)
@@ -190,8 +203,14 @@ async def made_again(
         low = {p: reached.get(p, first) for p, (first, _) in trail.offsets.items()}
         high = {p: end for p, (_, end) in trail.offsets.items()}
         records = await reader.between(low, high)
-        if any(r.offset < trail.offsets[r.partition][0] for r in records):
+        firsts = {r.partition: r.offset for r in reversed(records)}
+        if any(firsts[p] < trail.offsets[p][0] for p in firsts):
             raise AuditError(f"shard {shard}: records before {_named(trail)} were never decided")
+        if any(firsts.get(p) != first for p, (first, _) in trail.offsets.items()):
+            raise AuditError(
+                f"requests of {_named(trail)} are no longer on their topic; its retention was "
+                "shorter than that of the decisions"
+            )
         reached.update(high)
         made = await asyncio.to_thread(engine.decide, records, fleet, state, settings, trail)
         state = made.state

@@ -28,7 +28,13 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def served(host: str, port: int, expose: Callable[[], bytes], health: Health) -> Iterator[int]:
+def served(
+    host: str,
+    port: int,
+    expose: Callable[[], bytes],
+    health: Health,
+    option: str = "--metrics-port",
+) -> Iterator[int]:
     """Serve while the body runs; yields the port (that of 0 is a free one).
 
     Parameters
@@ -37,6 +43,9 @@ def served(host: str, port: int, expose: Callable[[], bytes], health: Health) ->
         Returns the page of `/metrics`; called in threads.
     health
         Returns what `/health` says; its `live` decides between 200 and 503. Called in threads.
+
+    option
+        That names the port, for the error.
 
     Raises
     ------
@@ -48,7 +57,7 @@ def served(host: str, port: int, expose: Callable[[], bytes], health: Health) ->
     except OSError as error:
         raise AuroraError(
             f"metrics cannot be served at {host}:{port}: {error.strerror}; "
-            "choose another --metrics-port, or stop what uses it"
+            f"choose another {option}, or stop what uses it"
         ) from error
     thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()

@@ -60,9 +60,10 @@ def register(subparsers: Any) -> None:
         help="show, or change, how a topic is divided between workers",
         description=(
             "Show into how many shards the topic of requests is divided, and how pools are; with\n"
-            "--to N, divide it anew. That ends the workers that run: what they left of pools and\n"
-            "budgets in the window is divided between the new shards. The recent requests that\n"
-            "reserve prices come from are collected anew. Then start N workers."
+            "--to N, divide it anew. Stop all workers before (one that runs is ended, where there\n"
+            "are transactions) and start N after: what is left of pools and budgets in the\n"
+            "window is divided between the new shards, and the recent requests that reserve\n"
+            "prices come from are collected anew."
         ),
         epilog="example:\n  aurora shards --kafka localhost:9092 --to 3",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -108,14 +109,16 @@ async def divide(
         known = await agreement.read(cluster, reader, sink.partition_of(topics.ledger, key))
         if to is None:
             return known, known
-        wanted = Agreement(to, counts[topics.requests], settings.kafka.split)
+        wanted = agreement.division(settings.kafka, to, counts[topics.requests])
         new = [Part.of(Shard(i, to), settings) for i in range(to)]
         for part in new:
             part.shard.partitions(wanted.partitions)  # raises where a shard would have none
         messages = [Message(msgspec.json.encode(wanted), key)]
         if known is not None:
-            split = msgspec.structs.replace(settings.kafka, split=known.split)
-            before = msgspec.structs.replace(settings, kafka=split)
+            kafka = msgspec.structs.replace(
+                settings.kafka, split=known.split, partitions=known.partitions
+            )
+            before = msgspec.structs.replace(settings, kafka=kafka)
             old = [Part.of(Shard(i, known.shards), before) for i in range(known.shards)]
             for part in old:
                 await _end(cluster, counts, part)

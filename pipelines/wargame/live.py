@@ -31,7 +31,9 @@ def watching(args: argparse.Namespace, game: Game) -> Iterator[Callable[[Stage],
         exporter.note(stage)
         time.sleep(pace)
 
-    with served("127.0.0.1", args.metrics, exporter.expose, exporter.health) as port:
+    with served(
+        "127.0.0.1", args.metrics, exporter.expose, exporter.health, "--metrics PORT"
+    ) as port:
         if not args.quiet:
             sys.stderr.write(
                 f"metrics of {game.players[-1].name}: http://127.0.0.1:{port}/metrics\n"

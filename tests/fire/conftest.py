@@ -1,4 +1,4 @@
-"""Connections that were given up on are collected with the test that cut them."""
+"""A connection that is left open shows in the test that left it."""
 
 import gc
 from collections.abc import Iterator
@@ -8,9 +8,6 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def collected() -> Iterator[None]:
-    """Collect what aiokafka leaves of connections that were cut while they were being made.
-
-    Their `ResourceWarning` belongs to this test, which ignores it, and not to a later one.
-    """
+    """Collect what is left, so that its `ResourceWarning`, an error, is not a later test's."""
     yield
     gc.collect()

@@ -41,7 +41,6 @@ from tests.streaming import (
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # see `collected`
 ]
 
 ROUNDS = rounds(30, 200)

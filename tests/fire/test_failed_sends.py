@@ -35,7 +35,6 @@ from tests.streaming import (
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.timeout(120),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # see `collected`
 ]
 
 LEAST = 4096  # bytes: max.message.bytes of the topics that are written to

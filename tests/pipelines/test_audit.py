@@ -97,12 +97,7 @@ def test_what_is_not_the_same_is_told(embedded: str) -> None:
         await drained(settings)
         topic = settings.kafka.topics.decisions
         twice = next(r for r in await records_of(settings, topic) if not r.headers)
-        cluster = cluster_of(settings)
-        async with AsyncExitStack() as stack:
-            sink = Sink(cluster, await cluster.partitions([topic]))
-            stack.push_async_callback(sink.close)
-            await sink.open()
-            await sink.send(sink.stage({topic: [Message(twice.value, twice.key)]}))
+        await _put(settings, Message(twice.value, twice.key))
         return await _audited(settings)
 
     found = run(go())
@@ -142,6 +137,46 @@ def test_a_missing_batch_is_noticed(embedded: str) -> None:
     run(go())
 
 
+def test_nothing_to_audit_is_not_called_the_same(embedded: str) -> None:
+    """An audit that compared nothing has shown nothing."""
+    with pytest.raises(AuditError, match="nothing was decided there yet"):
+        run(_audited(settings_for(embedded)))
+
+
+def test_requests_that_are_gone_are_no_difference(embedded: str) -> None:
+    """What the broker no longer has cannot be decided again."""
+
+    async def go() -> None:
+        settings = settings_for(embedded)
+        await send(settings, map(request, range(60)))
+        await drained(settings)
+        trails = await _trails(settings)
+        # As if the batch had begun before the first request that is left.
+        moved = {p: (low - 1, high) for p, (low, high) in trails[0].offsets.items()}
+        gone = msgspec.structs.replace(trails[0], offsets=moved)
+        requests = settings.kafka.topics.requests
+        async with Reader(cluster_of(settings), requests, from_start=True) as reader:
+            with pytest.raises(AuditError, match="no longer on their topic"):
+                async for _ in made_again(reader, Shard(), [gone], settings):
+                    pass
+
+    run(go())
+
+
+def test_what_no_worker_sent_is_named(embedded: str) -> None:
+    """With its place, rather than a traceback."""
+
+    async def go() -> None:
+        settings = settings_for(embedded)
+        await send(settings, map(request, range(60)))
+        await drained(settings)
+        await _put(settings, Message(b"not a decision", b"k"))
+        with pytest.raises(AuditError, match=r"aurora\.decisions/\d at offset \d+ is nothing"):
+            await _audited(settings)
+
+    run(go())
+
+
 def test_the_trail_is_on_one_message_of_a_micro_batch(embedded: str) -> None:
     """Its offsets tile the topic, its certificates are those of the decisions."""
 
@@ -163,3 +198,13 @@ def test_the_trail_is_on_one_message_of_a_micro_batch(embedded: str) -> None:
 async def _trails(settings: Settings) -> list[Trail]:
     records = await records_of(settings, settings.kafka.topics.decisions)
     return sorted((t for r in records if (t := trail_in(r.headers))), key=lambda t: t.begins)
+
+
+async def _put(settings: Settings, message: Message) -> None:
+    """Put a message on the topic of decisions that no worker sent."""
+    cluster, topic = cluster_of(settings), settings.kafka.topics.decisions
+    async with AsyncExitStack() as stack:
+        sink = Sink(cluster, await cluster.partitions([topic]))
+        stack.push_async_callback(sink.close)
+        await sink.open()
+        await sink.send(sink.stage({topic: [message]}))

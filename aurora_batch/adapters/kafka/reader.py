@@ -67,16 +67,6 @@ class Reader:
             polled = await self._consumer.getmany(timeout_ms=round(timeout_s * 1000))
         return [record_of(r) for part in polled.values() for r in part]
 
-    async def rest(self) -> list[Record]:
-        """Return everything from here to what is the end now, partition by partition."""
-        records: list[Record] = []
-        async with self._bounded("reading to the end"):
-            ends = await self._consumer.end_offsets(self._assigned)
-            for tp, end in ends.items():
-                start = await self._consumer.position(tp)
-                records += map(record_of, await self._between(tp, start, end))
-        return records
-
     async def parts(self, *, settled: bool = False) -> AsyncIterator[list[Record]]:
         """Yield everything from the earliest to what is the end now, in parts of some records.
 

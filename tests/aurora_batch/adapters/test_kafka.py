@@ -109,7 +109,7 @@ def test_keys_are_placed_as_by_every_kafka_client(embedded: str) -> None:
         await send(cluster, [Message(b"none", None, (), 6)])
 
         async with Reader(cluster, TOPIC, from_start=True) as reader:
-            records = await reader.rest()
+            records = [r async for part in reader.parts() for r in part]
         placed = {
             value: {r.key: r.partition for r in records if r.value == value}
             for value in (b"other", b"ours", b"none")
@@ -128,7 +128,7 @@ def test_more_than_a_batch_holds_arrives_whole_and_in_order(embedded: str) -> No
         values = [b"%06d" % i + b"." * 1000 for i in range(2000)]
         await send(cluster, [Message(v, b"k") for v in values])
         async with Reader(cluster, TOPIC, from_start=True) as reader:
-            assert [r.value for r in await reader.rest()] == values
+            assert [r.value async for part in reader.parts() for r in part] == values
 
     run(go())
 
