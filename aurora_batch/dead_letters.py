@@ -13,8 +13,7 @@ import msgspec
 
 from aurora_batch import schema
 from aurora_batch.model import Fault
-from aurora_batch.replies import Message
-from aurora_batch.schema import Record
+from aurora_batch.schema import Message, Record
 from aurora_batch.schema.dead_letters import PREFIX, REDRIVEN_FROM
 
 REDRIVEN = PREFIX + "redriven"  # header of a mark: identities, with commas

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from aurora_batch import ledger, outlook, replies, router, schema, trail
 from aurora_batch.fleet import Fleet
 from aurora_batch.policies import Safety
-from aurora_batch.replies import Message
 from aurora_batch.router import BatchRecord, RouterState, Step
-from aurora_batch.schema import DECISION_SCHEMA, Decoded, Record
+from aurora_batch.schema import DECISION_SCHEMA, Decoded, Message, Record
 from aurora_batch.settings import Settings
 from aurora_batch.trail import Trail
 

@@ -13,13 +13,14 @@ from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
-from msgspec import Struct, structs
+from msgspec import structs
 from numpy.typing import NDArray
 
 from aurora_batch.model import Fault
 from aurora_batch.schema import (
     ARROW_CONTENT_TYPE,
     Decoded,
+    Message,
     Record,
     Rejection,
     dead_letter_headers,
@@ -28,8 +29,8 @@ from aurora_batch.schema import (
     encode_json,
 )
 from aurora_batch.schema.arrow_reading import is_arrow
+from aurora_batch.schema.records import Headers
 
-Headers = tuple[tuple[str, bytes], ...]
 _ARROW = ("content-type", ARROW_CONTENT_TYPE.encode())
 MAX_VALUE = 900_000  # bytes
 MAX_KEY = MAX_HEADERS = 50_000
@@ -37,15 +38,6 @@ MAX_MESSAGE = 2**20  # what any broker takes, unless configured otherwise
 CUT = "aurora-cut-from-bytes"
 CUT_BYTES = 64  # of that header
 OVERHEAD = 256  # of a record and its batch, beside key, value and headers
-
-
-class Message(Struct, frozen=True, gc=False):
-    """One record to send. Without a key it goes to the partition numbered like its request's."""
-
-    value: bytes | None
-    key: bytes | None = None
-    headers: Headers = ()
-    partition: int = 0
 
 
 def decision_messages(

@@ -17,9 +17,10 @@ import msgspec
 from msgspec import Struct, structs
 
 from aurora_batch.policies import NO_SAFETY, Safety
-from aurora_batch.replies import Headers, Message, size_of
+from aurora_batch.replies import size_of
 from aurora_batch.router import BatchRecord, RouterState
-from aurora_batch.schema import Record
+from aurora_batch.schema import Message, Record
+from aurora_batch.schema.records import Headers
 from aurora_batch.settings import Settings
 
 HEADER = "aurora-batch"

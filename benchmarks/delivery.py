@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from aurora_batch.adapters.kafka import create_topics
-from aurora_batch.replies import Message
+from aurora_batch.schema import Message
 from aurora_batch.settings import BatchSettings, Settings
 from tests.aurora_batch.schema.payloads import BAD
 from tests.broker import Broker

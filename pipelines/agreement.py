@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from aurora_batch.adapters.kafka import Cluster, Doubtful, Fenced, Reader, Sink
 from aurora_batch.errors import BrokerError
-from aurora_batch.replies import Message
+from aurora_batch.schema import Message
 from aurora_batch.settings import KafkaSettings
 from pipelines.shards import Shard
 

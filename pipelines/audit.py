@@ -27,8 +27,7 @@ from aurora_batch.adapters.kafka import Cluster, Reader
 from aurora_batch.engine import Decided
 from aurora_batch.errors import AuroraError
 from aurora_batch.fleet import Fleet, fleet_from_settings
-from aurora_batch.replies import Message
-from aurora_batch.schema import Record
+from aurora_batch.schema import Message, Record
 from aurora_batch.schema.arrow_reading import is_arrow
 from aurora_batch.settings import Settings
 from aurora_batch.trail import Trail, trail_in, version_of

@@ -18,7 +18,7 @@ from aurora_batch import schema
 from aurora_batch.adapters.files import read_requests
 from aurora_batch.adapters.kafka import Cluster, Sink
 from aurora_batch.errors import UsageError
-from aurora_batch.replies import Message
+from aurora_batch.schema import Message
 from pipelines import cli_options, kafka_options, logs
 
 Payload = Literal["json", "arrow"]

@@ -22,8 +22,8 @@ from aurora_batch.adapters.kafka import Cluster, Reader, Sink
 from aurora_batch.errors import UsageError
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.ledger import NO_WINDOW, Ledger
-from aurora_batch.replies import Message
 from aurora_batch.router import RouterState
+from aurora_batch.schema import Message
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 from pipelines import agreement, cli_options, kafka_options, logs

@@ -39,8 +39,8 @@ from aurora_batch.errors import BrokerError
 from aurora_batch.fleet import Fleet
 from aurora_batch.metrics import Committed
 from aurora_batch.outlook import Asked, Outlook
-from aurora_batch.replies import Message
 from aurora_batch.router import RouterState
+from aurora_batch.schema import Message
 from pipelines import agreement
 from pipelines.intake import Batch, Intake
 

@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 from aurora_batch.adapters.kafka import Cluster, Reader, Sink, create_topics
 from aurora_batch.adapters.kafka.topics import COMPACTED
 from aurora_batch.fleet import fleet_from_settings
-from aurora_batch.replies import Message
-from aurora_batch.schema import Record
+from aurora_batch.schema import Message, Record
 from aurora_batch.settings import BatchSettings, KafkaSettings, RouterSettings, Settings, Topics
 from aurora_batch.settings_types import to_plain
 from pipelines import agreement

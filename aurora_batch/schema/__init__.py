@@ -13,7 +13,6 @@ from aurora_batch.schema.columns import (
     SCHEMA_VERSION,
     WEIGHTS_TYPE,
     Decoded,
-    Record,
     Rejection,
 )
 from aurora_batch.schema.dead_letters import (
@@ -29,6 +28,7 @@ from aurora_batch.schema.encoding import (
     encode_requests_arrow,
     encode_requests_json,
 )
+from aurora_batch.schema.records import Message, Messages, Record, Records
 
 __all__ = [
     "ALTERNATIVE_TYPE",
@@ -38,7 +38,10 @@ __all__ = [
     "SCHEMA_VERSION",
     "WEIGHTS_TYPE",
     "Decoded",
+    "Message",
+    "Messages",
     "Record",
+    "Records",
     "Rejection",
     "dead_letter_headers",
     "dead_letter_value",

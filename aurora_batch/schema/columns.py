@@ -1,11 +1,10 @@
-"""What goes through the schema: records, the columns of requests and decisions, rejections."""
+"""What comes out of the schema: the columns of requests and decisions, and rejections."""
 
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from aurora_batch.model import WEIGHTS, Fault
@@ -65,20 +64,6 @@ DECISION_SCHEMA = pa.schema(
         pa.field("remedy", pa.string()),
     ]
 )
-
-
-# A struct, not a dataclass: one is made for every record, and a frozen dataclass takes ten times
-# as long. It holds only bytes and text, so there is nothing for the garbage collector to follow.
-class Record(Struct, frozen=True, gc=False):
-    """One Kafka record: payload, key and coordinates."""
-
-    value: bytes | None
-    key: bytes | None = None
-    topic: str = ""
-    partition: int = 0
-    offset: int = 0
-    timestamp_us: int = -1  # UTC microseconds, -1 where there is none
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from aurora_batch.schema.arrow_reading import open_ipc
-from aurora_batch.schema.columns import SCHEMA_VERSION, Record, Rejection
+from aurora_batch.schema.columns import SCHEMA_VERSION, Rejection
 from aurora_batch.schema.encoding import stream_of
+from aurora_batch.schema.records import Record
 
 PREFIX = "aurora-"
 # On a request that was a dead letter before: TOPIC:PARTITION:OFFSET[:ROW] of the original.

@@ -14,9 +14,10 @@ from aurora_batch.model import Fault
 from aurora_batch.schema import rules
 from aurora_batch.schema.arrow_reading import columns_of, is_arrow, read_ipc
 from aurora_batch.schema.blocks import Block, Unreadable, joined
-from aurora_batch.schema.columns import REQUEST_SCHEMA, Decoded, Record, Rejection
+from aurora_batch.schema.columns import REQUEST_SCHEMA, Decoded, Rejection
 from aurora_batch.schema.fields import REQUEST_ID
 from aurora_batch.schema.json_reading import read_json
+from aurora_batch.schema.records import Record
 from aurora_batch.schema.times import carried
 
 Times = NDArray[np.int64]

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from aurora_batch import engine, replies, router, schema
 from aurora_batch.fleet import default_fleet
-from aurora_batch.replies import MAX_MESSAGE, MAX_VALUE, Message, size_of
-from aurora_batch.schema import Record
+from aurora_batch.replies import MAX_MESSAGE, MAX_VALUE, size_of
+from aurora_batch.schema import Message, Record
 from aurora_batch.settings import Bytes, KafkaSettings, Settings
 from tests import requests
 from tests.streaming import request

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from aurora_batch.policies import NO_SAFETY, Safety
-from aurora_batch.replies import Message, size_of
+from aurora_batch.replies import size_of
+from aurora_batch.schema import Message
 from aurora_batch.settings import Settings
 from aurora_batch.trail import HEADER, Certified, Trail, mark, trail_in, version_of
 

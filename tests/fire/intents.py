@@ -7,8 +7,7 @@ from typing import Any
 
 from aurora_batch.adapters.kafka import Sink, Source, Staged
 from aurora_batch.progress import Account
-from aurora_batch.replies import Message
-from aurora_batch.schema import Record
+from aurora_batch.schema import Message, Record
 from aurora_batch.settings import Topics
 from tests.fire.watching import said_by
 

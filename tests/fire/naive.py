@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aurora_batch.adapters.kafka import Doubtful, Sink, Source, Staged
-from aurora_batch.replies import Message
+from aurora_batch.schema import Message
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from aurora_batch.adapters.kafka import create_topics
 from aurora_batch.errors import BrokerError
-from aurora_batch.replies import Message
-from aurora_batch.schema import Record
+from aurora_batch.schema import Message, Record
 from aurora_batch.settings import Bytes, Settings
 from tests.broker import Broker
 from tests.streaming import (

@@ -10,8 +10,7 @@ import pytest
 from aurora_batch import engine, schema, workload
 from aurora_batch.adapters.kafka import Reader, Sink
 from aurora_batch.fleet import fleet_from_settings
-from aurora_batch.replies import Message
-from aurora_batch.schema import ARROW_CONTENT_TYPE
+from aurora_batch.schema import ARROW_CONTENT_TYPE, Message
 from aurora_batch.settings import Settings, SolverSettings
 from aurora_batch.trail import Trail, trail_in
 from pipelines import audit

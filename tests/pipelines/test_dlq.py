@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aurora_batch import dead_letters, schema
 from aurora_batch.adapters.kafka import Sink
 from aurora_batch.errors import BrokerError
-from aurora_batch.replies import Message
+from aurora_batch.schema import Message
 from aurora_batch.settings import Settings
 from pipelines import redrive
 from tests import requests

@@ -17,9 +17,8 @@ from aurora_batch.engine import Decided
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.hindsight import Hindsight, regret
 from aurora_batch.metrics import Metrics
-from aurora_batch.replies import Message
 from aurora_batch.router import RouterState
-from aurora_batch.schema import Record
+from aurora_batch.schema import Message, Record
 from aurora_batch.settings import BatchSettings, ReplaySettings, Settings
 from pipelines.judge import Judge
 from tests.streaming import run, send, settings_for, until, worker_for

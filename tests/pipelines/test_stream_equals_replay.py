@@ -10,7 +10,7 @@ from aurora_batch.adapters.embedded import EmbeddedBroker
 from aurora_batch.adapters.outputs import DecisionWriter, RequestWriter
 from aurora_batch.fleet import fleet_from_settings
 from aurora_batch.model import Policy
-from aurora_batch.replies import Message
+from aurora_batch.schema import Message
 from aurora_batch.settings import BatchSettings, Topics
 from pipelines.contestants import contestants
 from pipelines.playback import play

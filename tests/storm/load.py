@@ -20,7 +20,7 @@ from aurora_batch import schema, workload
 from aurora_batch.adapters.kafka import create_topics
 from aurora_batch.adapters.kafka.topics import COMPACTED
 from aurora_batch.fleet import fleet_from_settings
-from aurora_batch.replies import Message
+from aurora_batch.schema import Message
 from aurora_batch.settings import Settings, TenantSettings
 from tests.streaming import cluster_of, settings_for
 

@@ -21,7 +21,7 @@ from aurora_batch.adapters.kafka.errors import settled, translated
 from aurora_batch.adapters.kafka.once import refused, sent_once
 from aurora_batch.adapters.kafka.source import Source
 from aurora_batch.errors import BrokerError
-from aurora_batch.replies import Message
+from aurora_batch.schema import Message
 
 # Bytes of a record batch. aiokafka sends one batch a partition and request, and its 16 KiB would
 # mean hundreds of round trips for a micro-batch; brokers refuse more than 1 MiB.

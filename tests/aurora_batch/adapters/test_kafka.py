@@ -8,8 +8,7 @@ import pytest
 
 from aurora_batch.adapters.kafka import Cluster, Reader, Sink, Source
 from aurora_batch.errors import BrokerError, UsageError
-from aurora_batch.replies import Message
-from aurora_batch.schema import Record
+from aurora_batch.schema import Message, Record
 from aurora_batch.settings import KafkaSettings
 from tests.streaming import run
 
