@@ -5,28 +5,72 @@ would see the requests of the next window in one partition before those of this 
 and decide the latter late.
 """
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aurora_batch.progress import size_of
-from aurora_batch.schema import Record
+from aurora_batch.schema import Records
 
 _NEVER = np.iinfo(np.int64).min
 _ALWAYS = np.iinfo(np.int64).max
+_NONE = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """n records of several partitions in one order, in which each partition keeps its own."""
+
+    parts: tuple[Records, ...]  # one a partition
+    turn: NDArray[np.int64]  # (n,) which part each record is of
+
+    @classmethod
+    def of(cls, records: Records) -> "Merged":
+        """Return records in the order in which they are, which is that of their partitions."""
+        partitions, turn = np.unique(records.partition, return_inverse=True)
+        parts = tuple(records.take(np.flatnonzero(turn == i)) for i in range(len(partitions)))
+        return cls(parts, turn)
+
+    def __len__(self) -> int:
+        return len(self.turn)
+
+    def in_turn(self) -> Records:
+        """Return the records in their order, copied."""
+        return Records.joined(self.parts).take(np.argsort(np.argsort(self.turn, kind="stable")))
+
+    def sizes(self) -> NDArray[np.int64]:
+        """Return the bytes of each value, in their order, shape (n,)."""
+        sizes = np.zeros(len(self.turn), np.int64)
+        for i, part in enumerate(self.parts):
+            sizes[self.turn == i] = part.sizes()
+        return sizes
 
 
 @dataclass
 class _Lane:
     """What is held of one partition."""
 
-    records: list[Record]
-    reached: NDArray[np.int64]  # largest timestamp up to each record; a partition's clock
-    latest: int = _NEVER  # largest timestamp of all records so far
+    pieces: list[Records] = field(default_factory=list)
+    reached: NDArray[np.int64] = field(default_factory=_NONE.copy)  # largest timestamp up to each
+    latest: int = _NEVER  # largest timestamp of all records so far: the partition's clock
     bytes: int = 0  # of what is held
+
+    def take(self, count: int) -> Records:
+        """Take the first records out."""
+        taken = []
+        left = count
+        while left:
+            piece = self.pieces[0]
+            taken.append(piece[:left])
+            left -= len(taken[-1])
+            self.pieces[:1] = [piece[len(taken[-1]) :]] if len(taken[-1]) < len(piece) else []
+        self.reached = self.reached[count:]
+        records = Records.joined(taken)
+        self.bytes -= size_of(records)
+        return records
 
 
 class Alignment:
@@ -39,45 +83,52 @@ class Alignment:
     """
 
     def __init__(self, partitions: Iterable[int]) -> None:
-        self._lanes = {p: _Lane([], np.zeros(0, np.int64)) for p in partitions}
+        self._lanes = {p: _Lane() for p in sorted(partitions)}
 
-    def add(self, partition: int, records: list[Record]) -> None:
+    def add(self, partition: int, records: Records) -> None:
         """Take the next records of a partition in."""
+        if not records:
+            return
         lane = self._lanes[partition]
-        times = np.fromiter((r.timestamp_us for r in records), np.int64, len(records))
-        reached = np.maximum(np.maximum.accumulate(times), lane.latest)
-        lane.records = lane.records + records
+        reached = np.maximum(np.maximum.accumulate(records.timestamp_us), lane.latest)
+        lane.pieces.append(records)
         lane.bytes += size_of(records)
         lane.reached = np.concatenate([lane.reached, reached])
-        lane.latest = int(reached[-1]) if reached.size else lane.latest
+        lane.latest = int(reached[-1])
 
-    def release(self, ended: Collection[int]) -> list[Record]:
+    def release(self, ended: Collection[int]) -> Merged:
         """Return, in the order of time, what need not wait for any partition but the `ended`."""
         awaited = sorted((lane.latest, p) for p, lane in self._lanes.items() if p not in ended)
-        records: list[Record] = []
-        times = []
+        parts: list[Records] = []
+        times: list[NDArray[np.int64]] = []
         for partition, lane in self._lanes.items():
-            until, behind = next((a for a in awaited if a[1] != partition), (_ALWAYS, partition))
-            # What another partition brings later may be of the very time that it has reached.
-            side: Literal["left", "right"] = "right" if partition <= behind else "left"
-            cut = int(np.searchsorted(lane.reached, until, side=side))
-            released = lane.records[:cut]
-            records += released
-            lane.bytes -= size_of(released)
-            times.append(lane.reached[:cut])
-            lane.records, lane.reached = lane.records[cut:], lane.reached[cut:]
-        order = np.argsort(np.concatenate(times), kind="stable")
-        return [records[i] for i in order.tolist()]
+            cut = _cut(partition, lane, awaited)
+            if cut:
+                times.append(lane.reached[:cut])
+                parts.append(lane.take(cut))
+        if not parts:
+            return Merged((), _NONE)
+        part = np.repeat(np.arange(len(parts)), list(map(len, parts)))
+        return Merged(tuple(parts), part[np.argsort(np.concatenate(times), kind="stable")])
 
-    def held(self, partition: int) -> list[Record]:
-        """Return the records of a partition that wait."""
-        return self._lanes[partition].records
+    def first_held(self, partition: int) -> int | None:
+        """Return the offset of the first record of a partition that waits, None if none does."""
+        pieces = self._lanes[partition].pieces
+        return int(pieces[0].offset[0]) if pieces else None
 
     def held_bytes(self, partition: int) -> int:
-        """Return about how many bytes they take."""
+        """Return about how many bytes of a partition wait."""
         return self._lanes[partition].bytes
 
     @property
     def waiting(self) -> bool:
         """Whether any record waits."""
-        return any(lane.records for lane in self._lanes.values())
+        return any(lane.pieces for lane in self._lanes.values())
+
+
+def _cut(partition: int, lane: _Lane, awaited: Sequence[tuple[int, int]]) -> int:
+    """Return how many records of a lane need not wait for those that are awaited, ascending."""
+    until, behind = next((a for a in awaited if a[1] != partition), (_ALWAYS, partition))
+    # What another partition brings later may be of the very time that it has reached.
+    side: Literal["left", "right"] = "right" if partition <= behind else "left"
+    return int(np.searchsorted(lane.reached, until, side=side))

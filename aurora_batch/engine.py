@@ -6,7 +6,6 @@ Nothing here waits, and nothing is kept: the state goes in and comes out.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -18,7 +17,7 @@ from aurora_batch import ledger, outlook, replies, router, schema, trail
 from aurora_batch.fleet import Fleet
 from aurora_batch.policies import Safety
 from aurora_batch.router import BatchRecord, RouterState, Step
-from aurora_batch.schema import DECISION_SCHEMA, Decoded, Message, Record
+from aurora_batch.schema import DECISION_SCHEMA, Decoded, Messages, Records
 from aurora_batch.settings import Settings
 from aurora_batch.trail import Trail
 
@@ -35,14 +34,14 @@ class Decided:
     decisions: pa.Table  # schema.DECISION_SCHEMA, row for row those of `decoded.requests`
     batches: tuple[BatchRecord, ...]  # one for each window it reached
     state: RouterState
-    decision_messages: list[Message]
-    dead_letters: list[Message]
+    decision_messages: Messages
+    dead_letters: Messages
     decode_s: float
     decide_s: float
 
 
 def decide(
-    records: Sequence[Record],
+    records: Records,
     fleet: Fleet,
     state: RouterState,
     settings: Settings,
@@ -76,7 +75,10 @@ def decide(
     batches = tuple(s.batch for s in steps)
     dead_letters = replies.dead_letter_messages(records, decoded, most)
     made_of = trail.trail_of(records, batches, state, fleet.version, settings)
-    trail.mark(messages or dead_letters, made_of, most)
+    if messages:
+        messages = trail.marked(messages, made_of, most)
+    else:
+        dead_letters = trail.marked(dead_letters, made_of, most)
     return Decided(
         decoded=decoded,
         decisions=decisions,
@@ -90,7 +92,7 @@ def decide(
 
 
 def _decided(
-    records: Sequence[Record],
+    records: Records,
     decoded: Decoded,
     fleet: Fleet,
     state: RouterState,
@@ -111,17 +113,15 @@ def _decided(
     return steps, decisions
 
 
-def requests_of(records: Sequence[Record], settings: Settings) -> pa.Table:
+def requests_of(records: Records, settings: Settings) -> pa.Table:
     """Return the valid requests of records that were decided before."""
     decoded = schema.decode(records, max_clock_skew_s=settings.router.max_clock_skew_s)
     return with_origins(records, decoded)
 
 
-def with_origins(records: Sequence[Record], decoded: Decoded) -> pa.Table:
+def with_origins(records: Records, decoded: Decoded) -> pa.Table:
     """Return the requests, each with the partition and offset of its record (`outlook.ORIGIN`)."""
-    of_record = np.fromiter(
-        (r.partition * outlook.OFFSETS + r.offset for r in records), np.int64, len(records)
-    )
+    of_record = records.partition * outlook.OFFSETS + records.offset
     origin = pa.array(of_record[decoded.index], pa.int64())
     return decoded.requests.append_column(outlook.ORIGIN, origin)
 

@@ -4,10 +4,26 @@ Pure but for the clock it is given: `add` records as they come, `due` says how l
 may still wait, `take` closes it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from aurora_batch.schema import Record
+import numpy as np
+from numpy.typing import NDArray
+
+from aurora_batch.alignment import Merged
+from aurora_batch.progress import size_of
+from aurora_batch.schema import Records
 from aurora_batch.settings import BatchSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A closed micro-batch, in the order of its log, which makes its decisions reproducible."""
+
+    records: Records  # by partition, and within it by offset
+    arrived: NDArray[np.float64]  # (n,) seconds of the clock
+    wait_s: float  # from the first arrival to the close
+    bytes: int  # about, in memory
 
 
 class MicroBatch:
@@ -25,40 +41,58 @@ class MicroBatch:
     def __init__(self, settings: BatchSettings, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
-        self._open: list[Record] = []
+        self._pieces: list[tuple[Records, float]] = []  # each of one partition; when it came
+        self._count = 0
         self._bytes = 0
-        self._since = 0.0
 
     def __len__(self) -> int:
-        return len(self._open)
+        return self._count
 
-    def add(self, records: Sequence[Record]) -> list[list[Record]]:
+    def add(self, merged: Merged) -> list[Batch]:
         """Take records in; return the batches that this closed, oldest first.
 
         A batch closes before the record that would take it over `max_bytes`, so it exceeds that
         only where a single record does.
         """
         closed = []
-        for record in records:
-            size = len(record.value or b"")
-            if self._open and self._bytes + size > self._settings.max_bytes:
-                closed.append(self.take())
-            if not self._open:
-                self._since = self._clock()
-            self._open.append(record)
-            self._bytes += size
-            if len(self._open) >= self._settings.max_requests:
-                closed.append(self.take())
+        ends = np.cumsum(merged.sizes())
+        taken = np.zeros(len(merged.parts), np.int64)
+        now, low = self._clock(), 0
+        while low < len(merged):
+            high = self._reach(ends, low)
+            upto = taken + np.bincount(merged.turn[low:high], minlength=len(taken))
+            for part, begin, end in zip(merged.parts, taken.tolist(), upto.tolist(), strict=True):
+                if begin < end:
+                    self._pieces.append((part[begin:end], now))
+            self._count += high - low
+            self._bytes += int(ends[high - 1] - (ends[low - 1] if low else 0)) if high > low else 0
+            if high < len(merged) or self._count >= self._settings.max_requests:
+                closed += self.take()
+            low, taken = high, upto
         return closed
+
+    def _reach(self, ends: NDArray[np.int64], low: int) -> int:
+        """Return up to which record those from `low` on join the open batch."""
+        before = int(ends[low - 1]) if low else 0
+        room = int(self._settings.max_bytes) - self._bytes
+        fitting = int(np.searchsorted(ends, before + room, side="right"))
+        least = low if self._count else low + 1  # one that is too large for all is a batch alone
+        return min(max(fitting, least), low + self._settings.max_requests - self._count)
 
     def due(self) -> float | None:
         """Seconds until the open batch is of age, 0 when it is; None while nothing is open."""
-        if not self._open:
+        if not self._pieces:
             return None
-        age = self._clock() - self._since
+        age = self._clock() - self._pieces[0][1]
         return max(0.0, self._settings.linger_ms / 1000 - age)
 
-    def take(self) -> list[Record]:
-        """Close the open batch and return it; empty where nothing was open."""
-        closed, self._open, self._bytes = self._open, [], 0
-        return closed
+    def take(self) -> list[Batch]:
+        """Close the open batch; return it, or nothing where nothing was open."""
+        if not self._pieces:
+            return []
+        wait_s = self._clock() - self._pieces[0][1]
+        pieces = sorted(self._pieces, key=lambda piece: int(piece[0].partition[0]))
+        self._pieces, self._count, self._bytes = [], 0, 0
+        records = Records.joined([part for part, _ in pieces])
+        arrived = np.repeat([at for _, at in pieces], [len(part) for part, _ in pieces])
+        return [Batch(records, arrived, wait_s, size_of(records))]

@@ -5,27 +5,30 @@ highest offset seen of its partition. A batch whose commit nobody knows the end 
 the committed offsets are read again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aurora_batch.schema import Decoded, Record
+from aurora_batch.schema import Decoded, Records
 
 Offsets = Mapping[int, int]  # partition -> next offset
 
 RECORD_BYTES = 100  # of a record beside its value; or a flood of empty ones would have no size
 
 
-def next_offsets(records: Sequence[Record]) -> dict[int, int]:
+def next_offsets(records: Records) -> dict[int, int]:
     """Return the offset to commit for each partition of a batch."""
-    return {r.partition: r.offset + 1 for r in sorted(records, key=lambda r: r.offset)}
+    return {
+        int(p): int(records.offset[records.partition == p].max()) + 1
+        for p in np.unique(records.partition)
+    }
 
 
-def size_of(records: Sequence[Record]) -> int:
+def size_of(records: Records) -> int:
     """Return about how many bytes records take: their values, and something for each."""
-    return sum(len(r.value or b"") for r in records) + RECORD_BYTES * len(records)
+    return int(records.sizes().sum()) + RECORD_BYTES * len(records)
 
 
 def rows_of(decoded: Decoded, records: int) -> NDArray[np.int64]:
@@ -67,14 +70,13 @@ class Account:
         if doubtful and all(committed.get(p, 0) >= end for p, end in doubtful.offsets.items()):
             self._add(doubtful)
 
-    def decoded(self, records: Sequence[Record], rows: NDArray[np.int64]) -> int:
+    def decoded(self, records: Records, rows: NDArray[np.int64]) -> int:
         """Count requests (`rows_of` the records) and return how many were new."""
-        fresh = np.fromiter(
-            (r.offset >= self._seen.get(r.partition, 0) for r in records), np.bool_, len(records)
-        )
+        new = 0
         for partition, end in next_offsets(records).items():
-            self._seen[partition] = max(end, self._seen.get(partition, 0))
-        new = int(rows[fresh].sum())
+            seen = self._seen.get(partition, 0)
+            new += int(rows[(records.partition == partition) & (records.offset >= seen)].sum())
+            self._seen[partition] = max(end, seen)
         self.consumed += new
         return new
 

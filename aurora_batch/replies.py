@@ -8,11 +8,11 @@ No reply is larger than brokers take (`kafka.max_message_bytes`): one that is re
 back, and stop the shard, for ever. A request whose decision would be is a dead letter.
 """
 
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec import structs
 from numpy.typing import NDArray
 
@@ -21,15 +21,17 @@ from aurora_batch.schema import (
     ARROW_CONTENT_TYPE,
     Decoded,
     Message,
+    Messages,
     Record,
+    Records,
     Rejection,
     dead_letter_headers,
     dead_letter_value,
     encode_arrow,
     encode_json,
 )
-from aurora_batch.schema.arrow_reading import is_arrow
-from aurora_batch.schema.records import Headers
+from aurora_batch.schema.arrow_reading import arrow_rows, is_arrow
+from aurora_batch.schema.records import Headers, pack_headers
 
 _ARROW = ("content-type", ARROW_CONTENT_TYPE.encode())
 MAX_VALUE = 900_000  # bytes
@@ -41,11 +43,11 @@ OVERHEAD = 256  # of a record and its batch, beside key, value and headers
 
 
 def decision_messages(
-    records: Sequence[Record],
+    records: Records,
     index: NDArray[np.int64],
     decisions: pa.Table,
     most: int = MAX_MESSAGE,
-) -> list[Message]:
+) -> Messages:
     """Return the messages that carry decisions back.
 
     Parameters
@@ -59,21 +61,23 @@ def decision_messages(
     most
         Bytes of a message beyond which the decisions of an Arrow payload are split.
     """
-    arrow = [i for i, r in enumerate(records) if r.headers and is_arrow(r.headers)]
-    if not arrow:
+    arrow = arrow_rows(records)
+    if not arrow.size:
         return _json(records, index, decisions)
     packed = np.isin(index, arrow)
     messages = _json(records, index[~packed], decisions.filter(pa.array(~packed)))
-    for i in arrow:
+    large: list[Message] = []
+    for i in arrow.tolist():
         low, high = np.searchsorted(index, [i, i + 1]).tolist()
         if low < high:
             record = records[i]
             headers = (_ARROW, *_travelling(record.headers))
-            bare = Message(None, _key(record), headers, record.partition)
+            key = None if len(record.key or b"") > MAX_KEY else record.key
+            bare = Message(None, key, headers, record.partition)
             room = min(MAX_VALUE, most - size_of(bare))
             for value in _packed(decisions.slice(low, high - low), room):
-                messages.append(structs.replace(bare, value=value))
-    return messages
+                large.append(structs.replace(bare, value=value))
+    return Messages.joined([messages, Messages.of(large)])
 
 
 def _packed(decisions: pa.Table, room: int) -> list[bytes]:
@@ -86,31 +90,28 @@ def _packed(decisions: pa.Table, room: int) -> list[bytes]:
 
 
 def oversized(
-    records: Sequence[Record],
+    records: Records,
     index: NDArray[np.int64],
     decisions: pa.Table,
-    messages: Sequence[Message],
+    messages: Messages,
     most: int,
 ) -> list[int]:
     """Return the rows of the decisions that no message of at most `most` bytes can carry.
 
     The first arguments are those of `decision_messages`, `messages` what it returned.
     """
-    room = most - OVERHEAD
-    # Of ten thousand messages none may be worth a closer look.
-    close = (m for m in messages if m.headers or len(m.value or b"") + len(m.key or b"") > room)
-    if all(size_of(m) <= most for m in close):
+    if bool((messages.sizes() + OVERHEAD <= most).all()):
         return []
     alone = np.zeros(1, np.int64)
     return [
         row
         for row, i in enumerate(index.tolist())
-        for m in decision_messages([records[i]], alone, decisions.slice(row, 1), most)
+        for m in decision_messages(records[i : i + 1], alone, decisions.slice(row, 1), most)
         if size_of(m) > most
     ]
 
 
-def without(records: Sequence[Record], decoded: Decoded, rows: Sequence[int], most: int) -> Decoded:
+def without(records: Records, decoded: Decoded, rows: Sequence[int], most: int) -> Decoded:
     """Return what was decoded with some of its requests rejected, as replies too large to send."""
     detail = f"reply: expected at most {most} bytes with its key and headers, got more"
     ids = decoded.requests["request_id"]
@@ -136,7 +137,7 @@ def without(records: Sequence[Record], decoded: Decoded, rows: Sequence[int], mo
     )
 
 
-def _row_within(records: Sequence[Record], decoded: Decoded, row: int) -> int | None:
+def _row_within(records: Records, decoded: Decoded, row: int) -> int | None:
     """Return which row of its record's Arrow payload a request was, None of JSON."""
     index = int(decoded.index[row])
     if not is_arrow(records[index].headers):
@@ -148,17 +149,24 @@ def _row_within(records: Sequence[Record], decoded: Decoded, row: int) -> int | 
     return place
 
 
-def _json(
-    records: Sequence[Record], index: NDArray[np.int64], decisions: pa.Table
-) -> list[Message]:
-    asked = [records[i] for i in index.tolist()]
-    headers: Iterable[Headers] = map(_travelling, map(attrgetter("headers"), asked))
-    partitions = map(attrgetter("partition"), asked)
-    return list(map(Message, encode_json(decisions), map(_key, asked), headers, partitions))
+def _json(records: Records, index: NDArray[np.int64], decisions: pa.Table) -> Messages:
+    asked = records.take(index)
+    key = asked.key
+    if (pc.max(pc.binary_length(key)).as_py() or 0) > MAX_KEY:
+        key = pc.if_else(pc.less_equal(pc.binary_length(key), MAX_KEY), key, None)
+    value = pa.array(encode_json(decisions), pa.binary())
+    return Messages(value, key, asked.partition, _all_travelling(asked))
 
 
-def _key(record: Record) -> bytes | None:
-    return None if record.key is not None and len(record.key) > MAX_KEY else record.key
+def _all_travelling(records: Records) -> pa.BinaryArray | None:
+    """Return what of each record's headers goes with its decision; None where nothing does."""
+    if records.headers is None:
+        return None
+    kinds, which = records.kinds_of_headers()
+    chosen = list(map(_travelling, kinds))
+    if not any(chosen):
+        return None
+    return pa.array(map(pack_headers, chosen), pa.binary()).take(pa.array(which))
 
 
 def _travelling(headers: Headers) -> Headers:
@@ -172,8 +180,7 @@ def _travelling(headers: Headers) -> Headers:
 
 
 def _size(headers: Headers) -> int:
-    # Lengths of name and value are varints, of up to five bytes each; mostly of two.
-    return sum(len(name) + len(value or b"") + 10 for name, value in headers)
+    return len(pack_headers(headers))
 
 
 def size_of(m: Message) -> int:
@@ -181,14 +188,12 @@ def size_of(m: Message) -> int:
     return len(m.value or b"") + len(m.key or b"") + _size(m.headers) + OVERHEAD
 
 
-def dead_letter_messages(
-    records: Sequence[Record], decoded: Decoded, most: int = MAX_MESSAGE
-) -> list[Message]:
+def dead_letter_messages(records: Records, decoded: Decoded, most: int = MAX_MESSAGE) -> Messages:
     """Return a message for each record, or row of an Arrow payload, that is no request.
 
     None is larger than `most` bytes, which are at least 4,096.
     """
-    return [_dead_letter(records[r.index], r, most) for r in decoded.rejections]
+    return Messages.of(_dead_letter(records[r.index], r, most) for r in decoded.rejections)
 
 
 def _dead_letter(record: Record, rejection: Rejection, most: int) -> Message:

@@ -7,19 +7,18 @@ the clock.
 Everything else that decides is in the log, in the settings and in the fleet.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain, repeat
-from operator import attrgetter
 
 import msgspec
+import numpy as np
 from msgspec import Struct, structs
 
 from aurora_batch.policies import NO_SAFETY, Safety
 from aurora_batch.replies import size_of
 from aurora_batch.router import BatchRecord, RouterState
-from aurora_batch.schema import Message, Record
+from aurora_batch.schema import Messages, Records
 from aurora_batch.schema.records import Headers
 from aurora_batch.settings import Settings
 
@@ -58,7 +57,7 @@ class Trail(Struct, frozen=True, omit_defaults=True):
 
 
 def trail_of(
-    records: Sequence[Record],
+    records: Records,
     batches: Sequence[BatchRecord],
     before: RouterState,
     fleet_version: str,
@@ -68,13 +67,12 @@ def trail_of(
 
     Records are ordered by partition and offset.
     """
-    offsets: dict[int, tuple[int, int]] = {}
-    low = 0
-    while low < len(records):
-        of = records[low].partition
-        high = bisect_right(records, of, low, key=attrgetter("partition"))
-        offsets[of] = records[low].offset, records[high - 1].offset + 1
-        low = high
+    partitions, low = np.unique(records.partition, return_index=True)
+    high = np.append(low[1:], len(records)) - 1
+    offsets = {
+        int(p): (int(records.offset[first]), int(records.offset[last]) + 1)
+        for p, first, last in zip(partitions, low, high, strict=True)
+    }
     return Trail(
         before.shard,
         (before.ledger.window_us, before.ledger.batches),
@@ -99,8 +97,8 @@ def version_of(settings: Settings) -> str:
     ).hexdigest()
 
 
-def mark(messages: list[Message], trail: Trail, most: int) -> None:
-    """Put the trail into the headers of the first message that has room for it.
+def marked(messages: Messages, trail: Trail, most: int) -> Messages:
+    """Return messages with the trail in the headers of the first one that has room for it.
 
     Where none has, within `most` bytes, the certificates are left out; and where even that is too
     much, nothing is marked: a message that the broker refuses would stop the shard.
@@ -108,10 +106,10 @@ def mark(messages: list[Message], trail: Trail, most: int) -> None:
     for said in (trail, structs.replace(trail, batches=[])):
         header = (HEADER, msgspec.json.encode(said))
         for i, message in enumerate(messages):
-            marked = structs.replace(message, headers=(*message.headers, header))
-            if size_of(marked) <= most:
-                messages[i] = marked
-                return
+            with_it = (*message.headers, header)
+            if size_of(structs.replace(message, headers=with_it)) <= most:
+                return messages.with_headers(i, with_it)
+    return messages
 
 
 def trail_in(headers: Headers) -> Trail | None:

@@ -38,11 +38,11 @@ from aurora_batch.engine import Decided
 from aurora_batch.errors import BrokerError
 from aurora_batch.fleet import Fleet
 from aurora_batch.metrics import Committed
+from aurora_batch.microbatch import Batch, MicroBatch
 from aurora_batch.outlook import Asked, Outlook
 from aurora_batch.router import RouterState
-from aurora_batch.schema import Message
+from aurora_batch.schema import Message, Records
 from pipelines import agreement
-from pipelines.intake import Batch, Intake
 
 if TYPE_CHECKING:
     from pipelines.worker import Worker
@@ -152,12 +152,14 @@ class Session:
         sample = None
         if low:
             async with Reader(worker.cluster, self._topics.requests, from_start=False) as reader:
-                sample = engine.requests_of(await reader.between(low, offsets), worker.settings)
+                sample = engine.requests_of(
+                    Records.of(await reader.between(low, offsets)), worker.settings
+                )
         return snapshots.restore(saved, worker.settings, worker.shard.label, sample)
 
     async def _poll(self) -> None:
         """Step 1: fill micro-batches and close them; at the end, close the last one."""
-        intake = Intake(self._worker.settings.router.batch, self._worker.clock)
+        intake = MicroBatch(self._worker.settings.router.batch, self._worker.clock)
         while not await self._finished():
             while self._full() and not self._stop.is_set():
                 self._close(intake.take())  # or it would wait for its own bytes to leave
@@ -170,7 +172,7 @@ class Session:
                 due = None
             wait = POLL_S if due is None else max(due, BUSY_POLL_S)
             records = await self._source.poll(min(wait, POLL_S))
-            self._bytes += progress.size_of(records)
+            self._bytes += sum(map(progress.size_of, records.parts))
             self._close(intake.add(records))
         self._close(intake.take())
         self._closed.put_nowait(None)
@@ -215,7 +217,6 @@ class Session:
         self._asked = asked
 
     def _work(self, batch: Batch, fleet: Fleet, state: RouterState) -> Work:
-        batch = batch.in_log_order()
         decided = engine.decide(batch.records, fleet, state, self._worker.settings)
         snapshot = Message(
             snapshots.save(decided.state, sample=False), self._worker.identity.encode()

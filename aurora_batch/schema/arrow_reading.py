@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from aurora_batch.model import ANY_OF, WEIGHTS, Fault
 from aurora_batch.schema.blocks import Block, Unreadable, count_unknown
@@ -22,6 +23,7 @@ from aurora_batch.schema.fields import (
     REQUIRED,
 )
 from aurora_batch.schema.ipc_size import unpacked_bytes
+from aurora_batch.schema.records import Records
 from aurora_batch.schema.rules import Columns
 from aurora_batch.schema.times import Faults, from_text, from_timestamps
 
@@ -37,6 +39,14 @@ def is_arrow(headers: tuple[tuple[str, bytes], ...]) -> bool:
             kind = (value or b"").split(b";")[0].strip().lower()
             return kind == ARROW_CONTENT_TYPE.encode()
     return False
+
+
+def arrow_rows(records: Records) -> NDArray[np.int64]:
+    """Return which records have an Arrow IPC stream as their payload, ascending."""
+    if records.headers is None:
+        return np.zeros(0, np.int64)
+    kinds, which = records.kinds_of_headers()
+    return np.flatnonzero(np.array(list(map(is_arrow, kinds)), np.bool_)[which])
 
 
 def read_ipc(payload: bytes | None, index: int, unknown: Counter[str]) -> Block:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from operator import attrgetter
 
 import numpy as np
 import polars as pl
@@ -12,12 +11,12 @@ from numpy.typing import NDArray
 from aurora_batch.errors import LayoutError
 from aurora_batch.model import Fault
 from aurora_batch.schema import rules
-from aurora_batch.schema.arrow_reading import columns_of, is_arrow, read_ipc
+from aurora_batch.schema.arrow_reading import arrow_rows, columns_of, read_ipc
 from aurora_batch.schema.blocks import Block, Unreadable, joined
 from aurora_batch.schema.columns import REQUEST_SCHEMA, Decoded, Rejection
 from aurora_batch.schema.fields import REQUEST_ID
 from aurora_batch.schema.json_reading import read_json
-from aurora_batch.schema.records import Record
+from aurora_batch.schema.records import Record, Records
 from aurora_batch.schema.times import carried
 
 Times = NDArray[np.int64]
@@ -36,9 +35,9 @@ def decode(
     `max_clock_skew_s` seconds ahead of it is rejected. A `workload_type` outside `workloads`
     is rejected, any is accepted where that is None. Never raises on bad input.
     """
-    payloads = list(map(attrgetter("value"), records))
-    times = np.fromiter(map(attrgetter("timestamp_us"), records), np.int64, len(payloads))
-    arrow = [i for i, record in enumerate(records) if record.headers and is_arrow(record.headers)]
+    records = Records.of(records)
+    payloads, times = records.value.to_pylist(), records.timestamp_us
+    arrow = arrow_rows(records).tolist()
     unknown: Counter[str] = Counter()
     index = np.arange(len(payloads))
     if arrow:

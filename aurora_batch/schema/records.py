@@ -136,12 +136,13 @@ class Records(Sequence[Record]):
         """Return the bytes of each value, shape (n,), 0 of none."""
         return sizes_of(self.value)
 
-    def with_headers(self) -> I64:
-        """Return which records have any header, ascending."""
+    def kinds_of_headers(self) -> tuple[list[Headers], I64]:
+        """Return the different headers that there are, and which of them each record has, (n,)."""
         if self.headers is None:
-            return np.zeros(0, np.int64)
-        some = pc.not_equal(self.headers, pa.scalar(NO_HEADERS, pa.binary()))
-        return np.flatnonzero(some.to_numpy(zero_copy_only=False))
+            return [()], np.zeros(len(self), np.int64)
+        encoded = self.headers.dictionary_encode()
+        kinds = [unpack_headers(packed) for packed in encoded.dictionary.to_pylist()]
+        return kinds, encoded.indices.to_numpy().astype(np.int64)
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -209,6 +210,20 @@ class Messages(Sequence[Message]):
 
     def __iter__(self) -> Iterator[Message]:
         return map(self.__getitem__, range(len(self)))
+
+    def sizes(self) -> I64:
+        """Return the bytes of value, key and headers of each, shape (n,)."""
+        headers = 1 if self.headers is None else sizes_of(self.headers)
+        return sizes_of(self.value) + sizes_of(self.key) + headers
+
+    def with_headers(self, at: int, headers: Headers) -> "Messages":
+        """Return them, the one at `at` with these headers."""
+        packed = self.headers
+        if packed is None:
+            packed = pa.repeat(pa.scalar(NO_HEADERS, pa.binary()), len(self))
+        said = pa.array([pack_headers(headers)], pa.binary())
+        packed = pa.concat_arrays([packed[:at], said, packed[at + 1 :]])
+        return Messages(self.value, self.key, self.partition, packed)
 
     def take(self, rows: I64) -> "Messages":
         """Return these messages, in this order, copied."""

@@ -3,21 +3,21 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_batch.alignment import Alignment
-from aurora_batch.schema import Record
+from aurora_batch.alignment import Alignment, Merged
+from aurora_batch.schema import Record, Records
 
 
-def records(partition: int, *times: int, first: int = 0) -> list[Record]:
+def records(partition: int, *times: int, first: int = 0) -> Records:
     """Records of a partition with these timestamps."""
-    return [
+    return Records.of(
         Record(b"", partition=partition, offset=first + i, timestamp_us=t)
         for i, t in enumerate(times)
-    ]
+    )
 
 
-def times(released: list[Record]) -> list[int]:
+def times(released: Merged) -> list[int]:
     """Timestamps."""
-    return [r.timestamp_us for r in released]
+    return released.in_turn().timestamp_us.tolist()
 
 
 def test_a_partition_that_is_ahead_waits_for_the_one_behind() -> None:
@@ -27,7 +27,7 @@ def test_a_partition_that_is_ahead_waits_for_the_one_behind() -> None:
     alignment.add(1, records(1, 2, 4))
 
     assert times(alignment.release(ended=())) == [1, 2, 4]
-    assert times(alignment.held(0)) == [5, 9]
+    assert (alignment.first_held(0), alignment.held_bytes(0)) == (1, 200)
     alignment.add(1, records(1, 7, first=2))
     assert times(alignment.release(ended=())) == [5, 7]
     assert times(alignment.release(ended={1})) == [9]
@@ -39,7 +39,7 @@ def test_a_partition_that_has_said_nothing_is_waited_for_unless_it_ended() -> No
     alignment = Alignment([0, 1])
     alignment.add(0, records(0, 3))
 
-    assert alignment.release(ended={0}) == []
+    assert len(alignment.release(ended={0})) == 0
     assert times(alignment.release(ended={1})) == [3]
 
 
@@ -49,9 +49,9 @@ def test_of_equal_times_the_lower_partition_comes_first() -> None:
     alignment.add(1, records(1, 4, 4))
     alignment.add(0, records(0, 4))
 
-    assert [r.partition for r in alignment.release(ended=())] == [0]
+    assert [r.partition for r in alignment.release(ended=()).in_turn()] == [0]
     alignment.add(0, records(0, 4, 5, first=1))
-    assert [r.partition for r in alignment.release(ended=())] == [0, 1, 1]
+    assert [r.partition for r in alignment.release(ended=()).in_turn()] == [0, 1, 1]
 
 
 def test_a_timestamp_that_goes_back_swaps_nothing_within_its_partition() -> None:
@@ -77,8 +77,8 @@ def test_everything_comes_out_once_and_in_its_partitions_order(
         alignment.add(partition, records(partition, *stamps, first=count[partition]))
         count[partition] += len(stamps)
         if release:
-            out += alignment.release(ended={partition})
-    out += alignment.release(ended=range(3))
+            out += alignment.release(ended={partition}).in_turn()
+    out += alignment.release(ended=range(3)).in_turn()
 
     for partition in range(3):
         offsets = [r.offset for r in out if r.partition == partition]

@@ -4,7 +4,7 @@ import pytest
 
 from aurora_batch import dead_letters, replies, schema
 from aurora_batch.dead_letters import DeadLetter, Place
-from aurora_batch.schema import Record
+from aurora_batch.schema import Record, Records
 from aurora_batch.schema.dead_letters import REDRIVEN_FROM
 from tests.aurora_batch.schema.payloads import payload
 
@@ -14,10 +14,11 @@ SKEW_S = 300.0
 
 def died(*records: Record) -> list[DeadLetter]:
     """The letters that records become, read back from partition 3."""
-    decoded = schema.decode(records, max_clock_skew_s=SKEW_S)
+    batch = Records.of(records)
+    decoded = schema.decode(batch, max_clock_skew_s=SKEW_S)
     found = [
         dead_letters.read(Record(m.value, m.key, "dlq", 3, 10 + i, NOON_US, m.headers))
-        for i, m in enumerate(replies.dead_letter_messages(records, decoded))
+        for i, m in enumerate(replies.dead_letter_messages(batch, decoded))
     ]
     return [letter for letter in found if letter is not None]
 

@@ -2,7 +2,7 @@
 
 from aurora_batch import engine, router
 from aurora_batch.fleet import default_fleet
-from aurora_batch.schema import Record
+from aurora_batch.schema import Record, Records
 from aurora_batch.settings import Settings
 from tests.streaming import request
 
@@ -17,7 +17,7 @@ def records(*seconds: int) -> list[Record]:
 def decide(batch: list[Record]) -> engine.Decided:
     """Decide a batch as the first one ever."""
     settings, fleet = Settings(), default_fleet()
-    return engine.decide(batch, fleet, router.initial_state(fleet, settings), settings)
+    return engine.decide(Records.of(batch), fleet, router.initial_state(fleet, settings), settings)
 
 
 def test_windows_of_one_batch_are_decided_in_their_order() -> None:
@@ -34,5 +34,5 @@ def test_a_batch_of_bad_records_leaves_the_state() -> None:
     """Nothing to decide: dead letters, no batch, and the state as it was."""
     done = decide([Record(b"?"), Record(b"!")])
 
-    assert (len(done.dead_letters), done.decision_messages, done.batches) == (2, [], ())
+    assert (len(done.dead_letters), len(done.decision_messages), done.batches) == (2, 0, ())
     assert done.state.ledger.batches == 0

@@ -13,7 +13,7 @@ from aurora_batch.fleet import default_fleet, fleet_from_settings
 from aurora_batch.metrics import TABLE, Committed, Distribution, Metric, Metrics
 from aurora_batch.outlook import Outlook
 from aurora_batch.progress import Account
-from aurora_batch.schema import Record
+from aurora_batch.schema import Record, Records
 from aurora_batch.settings import Settings
 from tests.streaming import request
 
@@ -36,7 +36,7 @@ def committed(count: int) -> Committed:
     """A micro-batch of the default fleet."""
     settings, fleet = Settings(), default_fleet()
     batch = [Record(request(i).value, offset=i) for i in range(count)] + [Record(b"?")]
-    done = engine.decide(batch, fleet, router.initial_state(fleet, settings), settings)
+    done = engine.decide(Records.of(batch), fleet, router.initial_state(fleet, settings), settings)
     durations = np.linspace(0.001, 0.2, count)
     return Committed(
         done.decisions, durations, done.decoded.rejections, done.batches, 0, 0.01, 0.02, 0.03,

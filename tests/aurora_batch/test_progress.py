@@ -3,13 +3,13 @@
 import numpy as np
 
 from aurora_batch.progress import Account, Outcome, next_offsets, rows_of
-from aurora_batch.schema import Record, decode
+from aurora_batch.schema import Record, Records, decode
 from tests.streaming import request
 
 
-def records(partition: int, low: int, high: int) -> list[Record]:
+def records(partition: int, low: int, high: int) -> Records:
     """Records of some offsets."""
-    return [Record(b"", partition=partition, offset=o) for o in range(low, high)]
+    return Records.of(Record(b"", partition=partition, offset=o) for o in range(low, high))
 
 
 def ones(count: int) -> np.ndarray:
@@ -19,7 +19,7 @@ def ones(count: int) -> np.ndarray:
 
 def test_next_offsets_are_behind_the_last_record_of_each_partition() -> None:
     """Order and gaps do not matter."""
-    batch = [*records(1, 5, 9), *records(0, 3, 4)]
+    batch = Records.joined([records(1, 5, 9), records(0, 3, 4)])
     assert next_offsets(batch[::-1]) == {0: 4, 1: 9}
 
 

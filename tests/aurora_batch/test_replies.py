@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from aurora_batch import engine, replies, router, schema
 from aurora_batch.fleet import default_fleet
 from aurora_batch.replies import MAX_MESSAGE, MAX_VALUE, size_of
-from aurora_batch.schema import Message, Record
+from aurora_batch.schema import Message, Record, Records
+from aurora_batch.schema.records import NO_RECORDS
 from aurora_batch.settings import Bytes, KafkaSettings, Settings
 from tests import requests
 from tests.streaming import request
@@ -25,7 +26,9 @@ def record(message: Message, offset: int = 0) -> Record:
 def decided(records: list[Record], most: int = MAX_MESSAGE) -> engine.Decided:
     """Decide records with the default fleet; messages have at most `most` bytes."""
     settings, fleet = Settings(kafka=KafkaSettings(max_message_bytes=Bytes(most))), default_fleet()
-    return engine.decide(records, fleet, router.initial_state(fleet, settings), settings)
+    return engine.decide(
+        Records.of(records), fleet, router.initial_state(fleet, settings), settings
+    )
 
 
 def test_mixed_forms_answer_in_kind() -> None:
@@ -94,7 +97,7 @@ def test_who_cannot_be_answered_takes_no_capacity() -> None:
     assert (letter.key, letter.value) == (None, poison.value)
     alone = decided([r for r in records if r.offset != 1], LEAST)
     assert done.decisions == alone.decisions
-    assert done.decision_messages == alone.decision_messages
+    assert list(done.decision_messages) == list(alone.decision_messages)
 
 
 def test_rows_of_a_payload_that_cannot_be_answered_are_named() -> None:
@@ -124,7 +127,8 @@ def test_no_dead_letter_is_larger_than_asked(key: int, header: int, most: int) -
 def test_nothing_makes_nothing() -> None:
     """A batch without decisions has no messages."""
     none = np.zeros(0, np.int64)
-    assert replies.decision_messages([], none, schema.DECISION_SCHEMA.empty_table()) == []
+    empty = schema.DECISION_SCHEMA.empty_table()
+    assert len(replies.decision_messages(NO_RECORDS, none, empty)) == 0
 
 
 def test_a_letter_without_its_headers_still_says_that_it_is_arrow() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from aurora_batch.policies import NO_SAFETY, Safety
 from aurora_batch.replies import size_of
-from aurora_batch.schema import Message
+from aurora_batch.schema import Message, Messages
 from aurora_batch.settings import Settings
-from aurora_batch.trail import HEADER, Certified, Trail, mark, trail_in, version_of
+from aurora_batch.trail import HEADER, Certified, Trail, marked, trail_in, version_of
 
 BATCH = Certified("0/2-start-1", 3, 2, 1.5, None, "target_gap", 70)
 TRAIL = Trail("0/2", (0, 4), "fleet", "settings", {1: (5, 9)}, [BATCH], {2: 30})
@@ -18,8 +18,7 @@ SMALL, LARGE = Message(b"x" * 10), Message(b"x" * 5_000)
 
 def test_a_trail_is_read_again_as_it_was() -> None:
     """Also one whose bound nobody computed."""
-    messages = [SMALL, SMALL]
-    mark(messages, TRAIL, 10_000)
+    messages = marked(Messages.of([SMALL, SMALL]), TRAIL, 10_000)
     assert trail_in(messages[0].headers) == TRAIL
     assert trail_in(messages[1].headers) is None
 
@@ -46,12 +45,12 @@ def test_no_message_grows_beyond_what_brokers_take(
 ) -> None:
     """A refused one would stop the shard."""
     many = msgspec.structs.replace(TRAIL, batches=[BATCH] * (5 if place == 0 else 1))
-    mark(messages, many, 5_260)
-    carry = [i for i, m in enumerate(messages) if any(name == HEADER for name, _ in m.headers)]
+    sent = marked(Messages.of(messages), many, 5_260)
+    carry = [i for i, m in enumerate(sent) if any(name == HEADER for name, _ in m.headers)]
     assert carry == ([] if place is None else [place])
-    assert all(size_of(m) <= 5_260 for m in messages)
+    assert all(size_of(m) <= 5_260 for m in sent)
     if place is not None:
-        said = trail_in(messages[place].headers)
+        said = trail_in(sent[place].headers)
         assert said is not None
         assert said.batches == batches
 

@@ -18,7 +18,7 @@ from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.hindsight import Hindsight, regret
 from aurora_batch.metrics import Metrics
 from aurora_batch.router import RouterState
-from aurora_batch.schema import Message, Record
+from aurora_batch.schema import Message, Record, Records
 from aurora_batch.settings import BatchSettings, ReplaySettings, Settings
 from pipelines.judge import Judge
 from tests.streaming import run, send, settings_for, until, worker_for
@@ -56,7 +56,8 @@ def decided(requests: pa.Table, fleets: Sequence[Fleet] = (FLEET,)) -> Iterator[
     values = schema.encode_requests_json(requests)
     state: RouterState = router.initial_state(fleets[0], SETTINGS)
     for number, low in enumerate(range(0, len(values), BATCH)):
-        records = [Record(v, offset=low + i) for i, v in enumerate(values[low : low + BATCH])]
+        part = enumerate(values[low : low + BATCH])
+        records = Records.of(Record(v, offset=low + i) for i, v in part)
         fleet = fleets[min(number, len(fleets) - 1)]
         yield (done := engine.decide(records, fleet, state, SETTINGS))
         state = done.state

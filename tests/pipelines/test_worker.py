@@ -9,13 +9,14 @@ import pytest
 
 from aurora_batch import engine, router, schema
 from aurora_batch.adapters.kafka import Sink, Source
+from aurora_batch.alignment import Merged
 from aurora_batch.errors import BrokerError, UsageError
 from aurora_batch.fleet import default_fleet
 from aurora_batch.metrics import Committed
+from aurora_batch.microbatch import MicroBatch
 from aurora_batch.replies import Headers, Message
-from aurora_batch.schema import Record
+from aurora_batch.schema import Records
 from aurora_batch.trail import HEADER
-from pipelines.intake import Intake
 from pipelines.session import Session
 from pipelines.shards import Shard
 from tests import requests
@@ -302,7 +303,7 @@ def test_nothing_is_read_while_there_is_no_room(
         looks.append(full(session))
         return looks[-1]
 
-    async def watched(source: Source, timeout_s: float) -> list[Record]:
+    async def watched(source: Source, timeout_s: float) -> Merged:
         polled_while_full.append(looks[-1])
         return await poll(source, timeout_s)
 
@@ -340,13 +341,11 @@ def test_decisions_do_not_depend_on_how_partitions_were_polled(embedded: str) ->
         records = await records_of(settings, settings.kafka.topics.requests)
         made = []
         for arranged in (records, sorted(records, key=lambda r: (-r.partition, r.offset))):
-            intake = Intake(settings.router.batch, lambda: 0.0)
-            intake.add(arranged)
-            (batch,) = intake.take()
+            opened = MicroBatch(settings.router.batch, lambda: 0.0)
+            opened.add(Merged.of(Records.of(arranged)))
+            (batch,) = opened.take()
             state = router.initial_state(default_fleet(), settings)
-            made.append(
-                engine.decide(batch.in_log_order().records, default_fleet(), state, settings)
-            )
+            made.append(engine.decide(batch.records, default_fleet(), state, settings))
         assert made[0].decisions.equals(made[1].decisions)
 
     run(go())

@@ -13,15 +13,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
+from numpy.typing import NDArray
 
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import settled, translated
 from aurora_batch.adapters.kafka.once import refused, sent_once
 from aurora_batch.adapters.kafka.source import Source
 from aurora_batch.errors import BrokerError
-from aurora_batch.schema import Message
+from aurora_batch.schema import Message, Messages
 
 # Bytes of a record batch. aiokafka sends one batch a partition and request, and its 16 KiB would
 # mean hundreds of round trips for a micro-batch; brokers refuse more than 1 MiB.
@@ -98,23 +102,33 @@ class Sink:
         full: list[tuple[str, int, Any]] = []
         count = 0
         for topic, sequence in messages.items():
-            partitions = self._partitions[topic]
-            # Hashing is slow, and there are few keys: those that producers key requests by.
-            opened: dict[int, Any] = {}
-            for m in sequence:
-                place = (
-                    m.partition % len(partitions)
-                    if m.key is None
-                    else self.partition_of(topic, m.key)
-                )
-                batch = opened.get(place)
-                if batch is None or not _append(batch, m):
-                    batch = opened[place] = self._producer.create_batch()
-                    full.append((topic, place, batch))
-                    if not _append(batch, m):
-                        raise BrokerError(f"a record of {len(m.value or b'')} bytes fits nowhere")
-                count += 1
+            columns = Messages.of(sequence)
+            count += len(columns)
+            places = self._places(topic, columns)
+            for place in np.unique(places).tolist():
+                rows = columns.take(np.flatnonzero(places == place))
+                full += [(topic, place, batch) for batch in self._batches(rows)]
         return Staged(full, count)
+
+    def _places(self, topic: str, messages: Messages) -> NDArray[np.int64]:
+        """Return the partition that each message goes to."""
+        # Hashing is slow, and there are few keys: those that producers key requests by.
+        keys = messages.key.dictionary_encode()
+        places = [self.partition_of(topic, key) for key in keys.dictionary.to_pylist()]
+        of_key = pa.array(places, pa.int64()).take(keys.indices)
+        own = pa.array(messages.partition % len(self._partitions[topic]))
+        chosen: NDArray[np.int64] = pc.coalesce(of_key, own).to_numpy()
+        return chosen
+
+    def _batches(self, messages: Messages) -> list[Any]:
+        """Return messages of one partition as record batches, in their order."""
+        batches: list[Any] = []
+        for m in messages:
+            if not batches or not _append(batches[-1], m):
+                batches.append(self._producer.create_batch())
+                if not _append(batches[-1], m):
+                    raise BrokerError(f"a record of {len(m.value or b'')} bytes fits nowhere")
+        return batches
 
     async def send(self, staged: Staged) -> None:
         """Send everything and wait until the broker has it."""

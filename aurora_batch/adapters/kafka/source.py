@@ -14,9 +14,9 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import translated
 from aurora_batch.adapters.kafka.stopping import stopped
-from aurora_batch.alignment import Alignment
+from aurora_batch.alignment import Alignment, Merged
 from aurora_batch.errors import BrokerError
-from aurora_batch.schema import Record
+from aurora_batch.schema import Record, Records
 
 Offsets = dict[int, int]  # partition -> next offset
 
@@ -79,11 +79,11 @@ class Source:
                 self._consumer.seek(tp, start[tp.partition])
         return start
 
-    async def poll(self, timeout_s: float) -> list[Record]:
+    async def poll(self, timeout_s: float) -> Merged:
         """Return what has arrived, or nothing after `timeout_s`.
 
-        Within a partition in the order of offsets; between partitions in the order of their
-        timestamps, so that in a backlog no partition runs ahead of the others in event time.
+        Partitions are merged by their timestamps, so that in a backlog none runs ahead of the
+        others in event time.
         """
         async with self._bounded("polling", timeout_s):
             # Never an empty choice, which would mean all: the partition furthest behind holds none.
@@ -96,7 +96,7 @@ class Source:
             # more.
             polled = await self._consumer.getmany(*wanted, timeout_ms=round(timeout_s * 1000))
             for tp, part in polled.items():
-                self._alignment.add(tp.partition, [record_of(r) for r in part])
+                self._alignment.add(tp.partition, Records.of(map(record_of, part)))
             records = self._alignment.release(await self._ended())
         if records or not self._alignment.waiting:
             self._released = time.monotonic()
@@ -109,7 +109,7 @@ class Source:
         for tp in self._assigned:
             end = self._consumer.last_stable_offset(tp)
             read = end is not None and await self._consumer.position(tp) >= end
-            if read or not (patient or self._alignment.held(tp.partition)):
+            if read or not (patient or self._alignment.held_bytes(tp.partition)):
                 ended.add(tp.partition)
         return ended
 
@@ -124,8 +124,8 @@ class Source:
         async with self._bounded("asking for positions"):
             positions = {tp.partition: await self._consumer.position(tp) for tp in self._assigned}
         for partition in positions:
-            if held := self._alignment.held(partition):
-                positions[partition] = held[0].offset
+            held = self._alignment.first_held(partition)
+            positions[partition] = positions[partition] if held is None else held
         return positions
 
     async def commit(self, offsets: Mapping[int, int]) -> None:

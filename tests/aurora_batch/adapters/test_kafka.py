@@ -7,6 +7,7 @@ import confluent_kafka
 import pytest
 
 from aurora_batch.adapters.kafka import Cluster, Reader, Sink, Source
+from aurora_batch.alignment import Merged
 from aurora_batch.errors import BrokerError, UsageError
 from aurora_batch.schema import Message, Record
 from aurora_batch.settings import KafkaSettings
@@ -32,7 +33,8 @@ async def poll_all(source: Source | Reader, count: int) -> list[Record]:
     """Poll until so many records are there."""
     records: list[Record] = []
     while len(records) < count:
-        records += await source.poll(0.2)
+        polled = await source.poll(0.2)
+        records += polled.in_turn() if isinstance(polled, Merged) else polled
     return records
 
 
