@@ -211,7 +211,10 @@ async def made_again(
                 "shorter than that of the decisions"
             )
         reached.update(high)
-        made = await asyncio.to_thread(engine.decide, records, fleet, state, settings, trail)
+        decoded = await asyncio.to_thread(engine.decode, records, settings)
+        made = await asyncio.to_thread(
+            engine.decide, records, decoded, fleet, state, settings, trail
+        )
         state = made.state
         yield made
 

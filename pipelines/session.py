@@ -8,8 +8,8 @@ by itself.
                    committed offsets and seek to them, the ledger, and again the recent requests
                    that its reserve prices come from
     1  poll        records into the open micro-batch, until too many bytes are in flight
-    2  decode      |
-    3  decide      |  in the worker thread, while the next micro-batch fills
+    2  decode      in a thread, while the micro-batch before is decided
+    3  decide      |  in another thread, while the next micro-batch fills
     4  stage       |  decisions, dead letters and the ledger as record batches
     5  commit      all of them and the offsets: one transaction, or sends awaited, then offsets
     6  advance     counts, observers; the batch leaves the account of what is in flight
@@ -41,7 +41,7 @@ from aurora_batch.metrics import Committed
 from aurora_batch.microbatch import Batch, MicroBatch
 from aurora_batch.outlook import Asked, Outlook
 from aurora_batch.router import RouterState
-from aurora_batch.schema import Message, Records
+from aurora_batch.schema import Decoded, Message, Records
 from pipelines import agreement
 
 if TYPE_CHECKING:
@@ -57,10 +57,20 @@ RECOMMIT_S = 3600.0  # without a batch, after which the offsets are committed ag
 
 
 @dataclass(frozen=True)
+class Question:
+    """A micro-batch that is decoded."""
+
+    batch: Batch
+    decoded: Decoded
+    decode_s: float
+
+
+@dataclass(frozen=True)
 class Work:
     """A micro-batch that is decided and staged."""
 
-    batch: Batch  # its records in the order in which they were decided
+    batch: Batch
+    decode_s: float
     fleet: Fleet
     decided: Decided
     staged: Staged
@@ -76,7 +86,9 @@ class Session:
         self._until_end = until_end
         self._topics = worker.settings.kafka.topics
         self._closed: asyncio.Queue[Batch | None] = asyncio.Queue()  # bounded by its bytes
+        self._decoded: asyncio.Queue[Question | None] = asyncio.Queue(1)
         self._worked: asyncio.Queue[Work | None] = asyncio.Queue(1)
+        self._undecided = 0  # batches that are closed and wait for the one before
         self._bytes = 0
         self._room = asyncio.Event()
         self._sink: Sink
@@ -99,6 +111,7 @@ class Session:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._poll())
+                    tasks.create_task(self._decode())
                     tasks.create_task(self._decide())
                     tasks.create_task(self._commit())
             except BaseExceptionGroup as group:
@@ -167,7 +180,7 @@ class Session:
                 await self._room.wait()
             due = intake.due()
             # One that is of age goes on filling while the one before is still being decided.
-            if due == 0 and self._closed.empty():
+            if due == 0 and not self._undecided:
                 self._close(intake.take())
                 due = None
             wait = POLL_S if due is None else max(due, BUSY_POLL_S)
@@ -182,6 +195,7 @@ class Session:
 
     def _close(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
+            self._undecided += 1
             self._closed.put_nowait(batch)
 
     async def _finished(self) -> bool:
@@ -193,14 +207,28 @@ class Session:
         positions = await self._source.positions()
         return all(positions[p] >= end for p, end in ends.items())
 
-    async def _decide(self) -> None:
-        """Steps 2 to 4, in the worker thread; the fleet is swapped here, between batches."""
-        loop = asyncio.get_running_loop()
+    async def _decode(self) -> None:
+        """Step 2, in its thread."""
+        loop, worker = asyncio.get_running_loop(), self._worker
         # What a stop finds undecided is left to the successor: it may be more than a stop may take.
         while (batch := await self._closed.get()) and not self._stop.is_set():
+            began = worker.clock()
+            decoded = await loop.run_in_executor(
+                worker.decoding, engine.decode, batch.records, worker.settings
+            )
+            await self._decoded.put(Question(batch, decoded, worker.clock() - began))
+        await self._decoded.put(None)
+
+    async def _decide(self) -> None:
+        """Steps 3 and 4, in their thread; the fleet is swapped here, between batches."""
+        loop = asyncio.get_running_loop()
+        while question := await self._decoded.get():
+            if self._stop.is_set():
+                continue
+            self._undecided -= 1
             fleet = self._worker.fleets.current
             work = await loop.run_in_executor(
-                self._worker.thread, self._work, batch, fleet, self._state
+                self._worker.deciding, self._work, question, fleet, self._state
             )
             self._state = work.decided.state
             self._look_ahead(fleet)
@@ -216,8 +244,9 @@ class Session:
             self._worker.ahead.submit(outlook.look_ahead, asked, fleet, self._worker.settings)
         self._asked = asked
 
-    def _work(self, batch: Batch, fleet: Fleet, state: RouterState) -> Work:
-        decided = engine.decide(batch.records, fleet, state, self._worker.settings)
+    def _work(self, question: Question, fleet: Fleet, state: RouterState) -> Work:
+        records = question.batch.records
+        decided = engine.decide(records, question.decoded, fleet, state, self._worker.settings)
         snapshot = Message(
             snapshots.save(decided.state, sample=False), self._worker.identity.encode()
         )
@@ -228,9 +257,8 @@ class Session:
                 self._topics.ledger: [snapshot],
             }
         )
-        return Work(
-            batch, fleet, decided, staged, progress.rows_of(decided.decoded, len(batch.records))
-        )
+        rows = progress.rows_of(decided.decoded, len(records))
+        return Work(question.batch, question.decode_s, fleet, decided, staged, rows)
 
     async def _commit(self) -> None:
         """Steps 5 and 6."""
@@ -271,7 +299,7 @@ class Session:
             batches=decided.batches,
             unknown_fields=decided.decoded.unknown_fields.total(),
             wait_s=work.batch.wait_s,
-            decode_s=decided.decode_s,
+            decode_s=work.decode_s,
             decide_s=decided.decide_s,
             emit_s=now - began,
             at=time.time(),

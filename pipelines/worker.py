@@ -69,7 +69,8 @@ class Worker:
         self.ready = False
         self.lag: dict[int, int] = {}
         self.last_commit: float | None = None  # on `clock`
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="decide")
+        self.decoding = ThreadPoolExecutor(1, thread_name_prefix="decode")
+        self.deciding = ThreadPoolExecutor(1, thread_name_prefix="decide")
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
         self.judge = Judge(self.settings, self.metrics)
 
@@ -99,7 +100,7 @@ class Worker:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), pause)
         finally:
-            for pool in (self.thread, self.ahead):
+            for pool in (self.decoding, self.deciding, self.ahead):
                 pool.shutdown(wait=False, cancel_futures=True)
             self.judge.close()
 

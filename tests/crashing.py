@@ -21,7 +21,7 @@ from pipelines.cli import main
 
 # Point -> where it lies: class or module, function, and whether before or after it.
 POINTS: dict[str, tuple[Any, str, str]] = {
-    "after poll": (engine, "decide", "before"),
+    "after poll": (engine, "decode", "before"),
     "after decode": (schema, "decode", "after"),
     "after solve": (replies, "decision_messages", "before"),
     "after decide": (engine, "decide", "after"),

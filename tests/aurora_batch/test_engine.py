@@ -17,7 +17,9 @@ def records(*seconds: int) -> list[Record]:
 def decide(batch: list[Record]) -> engine.Decided:
     """Decide a batch as the first one ever."""
     settings, fleet = Settings(), default_fleet()
-    return engine.decide(Records.of(batch), fleet, router.initial_state(fleet, settings), settings)
+    records = Records.of(batch)
+    decoded = engine.decode(records, settings)
+    return engine.decide(records, decoded, fleet, router.initial_state(fleet, settings), settings)
 
 
 def test_windows_of_one_batch_are_decided_in_their_order() -> None:

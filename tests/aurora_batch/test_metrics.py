@@ -36,7 +36,9 @@ def committed(count: int) -> Committed:
     """A micro-batch of the default fleet."""
     settings, fleet = Settings(), default_fleet()
     batch = [Record(request(i).value, offset=i) for i in range(count)] + [Record(b"?")]
-    done = engine.decide(Records.of(batch), fleet, router.initial_state(fleet, settings), settings)
+    records = Records.of(batch)
+    state = router.initial_state(fleet, settings)
+    done = engine.decide(records, engine.decode(records, settings), fleet, state, settings)
     durations = np.linspace(0.001, 0.2, count)
     return Committed(
         done.decisions, durations, done.decoded.rejections, done.batches, 0, 0.01, 0.02, 0.03,

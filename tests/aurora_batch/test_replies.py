@@ -26,9 +26,8 @@ def record(message: Message, offset: int = 0) -> Record:
 def decided(records: list[Record], most: int = MAX_MESSAGE) -> engine.Decided:
     """Decide records with the default fleet; messages have at most `most` bytes."""
     settings, fleet = Settings(kafka=KafkaSettings(max_message_bytes=Bytes(most))), default_fleet()
-    return engine.decide(
-        Records.of(records), fleet, router.initial_state(fleet, settings), settings
-    )
+    batch, state = Records.of(records), router.initial_state(fleet, settings)
+    return engine.decide(batch, engine.decode(batch, settings), fleet, state, settings)
 
 
 def test_mixed_forms_answer_in_kind() -> None:

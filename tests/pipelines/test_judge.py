@@ -59,7 +59,8 @@ def decided(requests: pa.Table, fleets: Sequence[Fleet] = (FLEET,)) -> Iterator[
         part = enumerate(values[low : low + BATCH])
         records = Records.of(Record(v, offset=low + i) for i, v in part)
         fleet = fleets[min(number, len(fleets) - 1)]
-        yield (done := engine.decide(records, fleet, state, SETTINGS))
+        decoded = engine.decode(records, SETTINGS)
+        yield (done := engine.decide(records, decoded, fleet, state, SETTINGS))
         state = done.state
 
 

@@ -345,7 +345,15 @@ def test_decisions_do_not_depend_on_how_partitions_were_polled(embedded: str) ->
             opened.add(Merged.of(Records.of(arranged)))
             (batch,) = opened.take()
             state = router.initial_state(default_fleet(), settings)
-            made.append(engine.decide(batch.records, default_fleet(), state, settings))
+            made.append(
+                engine.decide(
+                    batch.records,
+                    engine.decode(batch.records, settings),
+                    default_fleet(),
+                    state,
+                    settings,
+                )
+            )
         assert made[0].decisions.equals(made[1].decisions)
 
     run(go())
