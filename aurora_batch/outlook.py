@@ -17,7 +17,7 @@ done.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from threading import Lock
+from threading import Event, Lock
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from aurora_batch import scoring
 from aurora_batch.allocation import Prices, find_prices
+from aurora_batch.allocation.meter import UNLIMITED, Meter, UnhurriedMeter
 from aurora_batch.demand import Demand, Forecast
 from aurora_batch.fleet import Fleet
 from aurora_batch.ledger import NO_WINDOW, Ledger
@@ -125,17 +126,29 @@ def _once_each(requests: pa.Table) -> pa.Table:
 
 
 class Once:
-    """Prices that whoever asks first computes, and others wait for."""
+    """Prices that whoever asks first computes, and others wait for.
+
+    Who computes them before they are needed takes its time, until somebody does wait.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
+        self._wanted = Event()
         self._known: tuple[str, Prices] | None = None
 
-    def get(self, fleet_version: str, compute: Callable[[], Prices]) -> Prices:
-        """Return the prices for that fleet."""
+    @property
+    def busy(self) -> bool:
+        """Whether somebody computes them now."""
+        return self._lock.locked()
+
+    def get(self, fleet_version: str, compute: Callable[[Meter], Prices], share: float) -> Prices:
+        """Return the prices for that fleet; to compute them takes a share of the time."""
+        if share == 1.0:
+            self._wanted.set()
         with self._lock:
             if self._known is None or self._known[0] != fleet_version:
-                self._known = fleet_version, compute()
+                meter = UnhurriedMeter(UNLIMITED, 0.0, share=share, wanted=self._wanted)
+                self._known = fleet_version, compute(meter)
             return self._known[1]
 
 
@@ -257,14 +270,21 @@ def _rarest_us(outlook: Outlook, settings: Settings) -> float:
     return float(max(often, outlook.length_us / LEAST_OFTEN))
 
 
-def look_ahead(asked: Asked, fleet: Fleet, settings: Settings) -> Prices:
-    """Return the reserve prices at this state; computed once, by the thread that asks first."""
-    return asked.once.get(
-        fleet.version, lambda: _reserve_prices(asked.outlook, asked.ledger, fleet, settings)
-    )
+def look_ahead(asked: Asked, fleet: Fleet, settings: Settings, share: float = 1.0) -> Prices:
+    """Return the reserve prices at this state; computed once, by the thread that asks first.
+
+    A thread that prepares them beside others may do so in a `share` of the time.
+    """
+
+    def compute(meter: Meter) -> Prices:
+        return _reserve_prices(asked.outlook, asked.ledger, fleet, settings, meter)
+
+    return asked.once.get(fleet.version, compute, share)
 
 
-def _reserve_prices(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Settings) -> Prices:
+def _reserve_prices(
+    outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Settings, meter: Meter
+) -> Prices:
     none = Prices(np.zeros(ledger.pool_left.size), np.zeros(ledger.budget_left.size))
     forecast = outlook.forecast
     requests = outlook.sample.table()
@@ -289,7 +309,7 @@ def _reserve_prices(outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Se
     if warm is not None:
         known = warm.pool.any() or warm.budget.any()
         warm = Prices(warm.pool, warm.budget[: scaled.supply.budget.size]) if known else None
-    found = find_prices(scaled, warm)
+    found = find_prices(scaled, warm, meter)
     missing = none.budget.size - found.budget.size  # where no request of the sample draws on one
     return Prices(found.pool, np.pad(found.budget, (0, missing)))
 

@@ -53,6 +53,8 @@ POLL_S = 0.2  # between looks at the stop event
 BUSY_POLL_S = 0.005  # while a batch that is of age waits for the one before
 WATCH_S = 1.0  # between looks at the end offsets
 SAMPLE_READ = 4  # sizes of the sample, in records, that a takeover reads again in a partition
+# Of the time in which reserve prices are solved beside the batches: at once would slow those down.
+AHEAD_SHARE = 0.25
 RECOMMIT_S = 3600.0  # without a batch, after which the offsets are committed again
 
 
@@ -241,7 +243,9 @@ class Session:
         """Solve reserve prices that are asked for beside the batches until they are charged."""
         asked = self._state.outlook.asked
         if asked is not None and asked is not self._asked:
-            self._worker.ahead.submit(outlook.look_ahead, asked, fleet, self._worker.settings)
+            self._worker.ahead.submit(
+                outlook.look_ahead, asked, fleet, self._worker.settings, AHEAD_SHARE
+            )
         self._asked = asked
 
     def _work(self, question: Question, fleet: Fleet, state: RouterState) -> Work:

@@ -1,6 +1,7 @@
 """Counts a solve's work, and says when to stop."""
 
 from dataclasses import dataclass, field
+from threading import Event
 from time import perf_counter
 
 from aurora_batch.allocation.result import Status, relative_gap
@@ -83,6 +84,24 @@ class Meter:
         if gap <= self.target_gap:
             return "target_gap"
         return "deadline" if self.struck else "work_limit"
+
+
+@dataclass
+class UnhurriedMeter(Meter):
+    """Works a share of the time only, so that what runs beside it is not slowed down by much.
+
+    Between kernels it rests, until somebody waits for what is solved.
+    """
+
+    share: float = 1.0
+    wanted: Event = field(default_factory=Event)
+    woken: float = field(default_factory=perf_counter)
+
+    def late(self) -> bool:
+        """Rest, then look whether time is up."""
+        self.wanted.wait((perf_counter() - self.woken) * (1.0 / self.share - 1.0))
+        self.woken = perf_counter()
+        return super().late()
 
 
 # Value and bound are sums in another order; this close they are equal.

@@ -82,15 +82,18 @@ def solve(
     return _allocation(sparse, market, plan, quotes, status, meter)
 
 
-def find_prices(problem: Problem, warm_start: Prices | None = None) -> Prices:
+def find_prices(
+    problem: Problem, warm_start: Prices | None = None, meter: Meter | None = None
+) -> Prices:
     """Return shadow prices alone, without an assignment, good to about a per cent.
 
     For a problem that stands for another, such as a sample of requests for those to come.
+    `meter` says how fast; where it ends is the same.
     """
     sparse = problem.sparse()
     market = Market(sparse.rows(), sparse.supply)
     warm = None if warm_start is None else _warm(warm_start, sparse)
-    meter = Meter(UNLIMITED, 0.0)
+    meter = meter or Meter(UNLIMITED, 0.0)
     if market.wide:
         market, warm = pricing.trim(market, warm, meter)
     schedule = pricing.SCHEDULE if warm is None else pricing.WARM_SCHEDULE

@@ -1,5 +1,6 @@
 """The outlook: sample, moments at which prices are due, and the reserve prices."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -238,6 +239,17 @@ def test_prices_are_computed_once() -> None:
     again = outlook.look_ahead(asked, reloaded, log.settings)
     assert again is not found[0]
     assert again.pool.tolist() == found[0].pool.tolist()
+
+
+def test_who_waits_ends_the_rest_of_who_takes_its_time() -> None:
+    """Prices that are solved beside the batches in next to no time are there when they are due."""
+    log, state = scarce(), middle()
+    asked = Asked(replace(state.outlook, asked=None), state.ledger)
+    with ThreadPoolExecutor(1) as thread:
+        slow = thread.submit(outlook.look_ahead, asked, log.fleet, log.settings, 1e-6)
+        while not asked.once.busy:
+            time.sleep(0.001)
+        assert outlook.look_ahead(asked, log.fleet, log.settings) is slow.result()
 
 
 @pytest.mark.parametrize("wait", [True, False])
