@@ -27,7 +27,7 @@ from aurora_batch.adapters.kafka import Cluster, Reader
 from aurora_batch.engine import Decided
 from aurora_batch.errors import AuroraError
 from aurora_batch.fleet import Fleet, fleet_from_settings
-from aurora_batch.schema import Message, Record, Records
+from aurora_batch.schema import Message, Record
 from aurora_batch.schema.arrow_reading import is_arrow
 from aurora_batch.settings import Settings
 from aurora_batch.trail import Trail, trail_in, version_of
@@ -201,7 +201,7 @@ async def made_again(
             )
         low = {p: reached.get(p, first) for p, (first, _) in trail.offsets.items()}
         high = {p: end for p, (_, end) in trail.offsets.items()}
-        records = Records.of(await reader.between(low, high))
+        records = await reader.between(low, high)
         firsts = {r.partition: r.offset for r in reversed(records)}
         if any(firsts[p] < trail.offsets[p][0] for p in firsts):
             raise AuditError(f"shard {shard}: records before {_named(trail)} were never decided")

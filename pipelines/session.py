@@ -24,7 +24,7 @@ how it ended.
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from aurora_batch import engine, outlook, progress, router, snapshots
-from aurora_batch.adapters.kafka import Doubtful, Reader, Sink, Source, Staged
+from aurora_batch import engine, outlook, progress, snapshots
+from aurora_batch.adapters.kafka import Doubtful, Sink, Source, Staged
 from aurora_batch.engine import Decided
 from aurora_batch.errors import BrokerError
 from aurora_batch.fleet import Fleet
@@ -41,8 +41,8 @@ from aurora_batch.metrics import Committed
 from aurora_batch.microbatch import Batch, MicroBatch
 from aurora_batch.outlook import Asked, Outlook
 from aurora_batch.router import RouterState
-from aurora_batch.schema import Decoded, Message, Records
-from pipelines import agreement
+from aurora_batch.schema import Decoded, Message
+from pipelines import takeover
 
 if TYPE_CHECKING:
     from pipelines.worker import Worker
@@ -52,7 +52,6 @@ log = logging.getLogger(__name__)
 POLL_S = 0.2  # between looks at the stop event
 BUSY_POLL_S = 0.005  # while a batch that is of age waits for the one before
 WATCH_S = 1.0  # between looks at the end offsets
-SAMPLE_READ = 4  # sizes of the sample, in records, that a takeover reads again in a partition
 # Of the time in which reserve prices are solved beside the batches: at once would slow those down.
 AHEAD_SHARE = 0.25
 RECOMMIT_S = 3600.0  # without a batch, after which the offsets are committed again
@@ -121,56 +120,16 @@ class Session:
             self._worker.metrics.looked_ahead(self._seen)  # once more, after the last commit
 
     async def _take_over(self, stack: AsyncExitStack) -> None:
-        """Step 0: producer, then ledger and offsets, then seek."""
-        worker, topics = self._worker, self._topics
-        names = (topics.requests, topics.decisions, topics.dead_letters, topics.ledger)
-        counts = await worker.cluster.partitions(names)
-        own = worker.shard.partitions(counts[topics.requests])
-        name = agreement.transactional_id(worker.settings.kafka, worker.identity)
-        self._sink = Sink(worker.cluster, counts, name)
-        stack.push_async_callback(self._sink.close)
-        await self._sink.open()
-        await agreement.agree(worker.cluster, worker.shard, counts[topics.requests], self._sink)
-        self._source = Source(worker.cluster, topics.requests, own)
-        stack.push_async_callback(self._source.close)
-        await self._source.open()
-        offsets = await self._source.rewind()
-        self._state = await self._restored(offsets)
+        """Step 0: `pipelines.takeover`."""
+        worker = self._worker
+        taken = await takeover.take_over(worker, stack)
+        self._sink, self._source, self._state = taken.sink, taken.source, taken.state
         self._seen = self._state.outlook
         worker.judge.begin(self._state.ledger.window_us)
-        worker.account.rewound(offsets)
+        worker.account.rewound(taken.offsets)
         if self._until_end and worker.ends is None:
             worker.ends = await self._source.end_offsets()
         worker.metrics.took_over()
-        log.info(
-            "shard %s begins at %s, %s", worker.shard, _shown(offsets),
-            "at least once" if name is None else "one transaction a batch",
-        )  # fmt: skip
-
-    async def _restored(self, offsets: Mapping[int, int]) -> RouterState:
-        """Return the state of the shard's last committed batch, `offsets` being where it ended.
-
-        The sample of recent requests is read again from their topic.
-        """
-        worker = self._worker
-        key = worker.identity.encode()
-        async with Reader(worker.cluster, self._topics.ledger, from_start=True) as reader:
-            saved = await reader.last_value(key, self._sink.partition_of(self._topics.ledger, key))
-        if saved is None:
-            return router.initial_state(worker.fleets.current, worker.settings, worker.shard.label)
-        most = SAMPLE_READ * worker.settings.router.lookahead.sample
-        low = {
-            p: max(offset, offsets[p] - most)
-            for p, offset in snapshots.origins(saved).items()
-            if p in offsets
-        }
-        sample = None
-        if low:
-            async with Reader(worker.cluster, self._topics.requests, from_start=False) as reader:
-                sample = engine.requests_of(
-                    Records.of(await reader.between(low, offsets)), worker.settings
-                )
-        return snapshots.restore(saved, worker.settings, worker.shard.label, sample)
 
     async def _poll(self) -> None:
         """Step 1: fill micro-batches and close them; at the end, close the last one."""
@@ -330,7 +289,3 @@ def _foremost(group: BaseExceptionGroup[BaseException]) -> BaseException:
     for error in group.exceptions:
         leaves.append(_foremost(error) if isinstance(error, BaseExceptionGroup) else error)
     return min(leaves, key=lambda e: (isinstance(e, Doubtful), isinstance(e, BrokerError)))
-
-
-def _shown(offsets: Mapping[int, int]) -> str:
-    return ", ".join(f"{p}:{offset}" for p, offset in sorted(offsets.items()))

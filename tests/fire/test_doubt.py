@@ -19,7 +19,7 @@ import pytest
 
 from aurora_batch.adapters.kafka import Doubtful, Fenced, Sink
 from aurora_batch.settings import Settings
-from pipelines import session
+from pipelines import takeover
 from pipelines.worker import Worker
 from tests.broker import Broker
 from tests.fire.intents import Intents, RecordingAccount, check_whole, recording_sink
@@ -135,7 +135,7 @@ async def shard_behind_proxy(
     through = msgspec.structs.replace(settings, kafka=kafka)
     async with proxy_at(broker.proxy, broker.behind_proxy) as proxy:
         shard = Shard(settings, through, proxy)
-        patch.setattr(session, "Sink", sink or recording_sink(shard.intents, settings.kafka.topics))
+        patch.setattr(takeover, "Sink", sink or recording_sink(shard.intents, settings.kafka.topics))
         await shard.start()
         try:
             yield shard

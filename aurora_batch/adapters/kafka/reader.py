@@ -11,7 +11,7 @@ from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import translated
 from aurora_batch.adapters.kafka.source import record_of
 from aurora_batch.adapters.kafka.stopping import stopped
-from aurora_batch.schema import Record
+from aurora_batch.schema import Record, Records
 
 _LOOK_S = 0.05
 
@@ -61,13 +61,13 @@ class Reader:
     async def __aexit__(self, *exc: object) -> None:
         await stopped(self._consumer, self._cluster.timeout_s)
 
-    async def poll(self, timeout_s: float) -> list[Record]:
+    async def poll(self, timeout_s: float) -> Records:
         """Return what has arrived, or nothing after `timeout_s`."""
         async with self._bounded("polling", timeout_s):
             polled = await self._consumer.getmany(timeout_ms=round(timeout_s * 1000))
-        return [record_of(r) for part in polled.values() for r in part]
+        return Records.of(record_of(r) for part in polled.values() for r in part)
 
-    async def parts(self, *, settled: bool = False) -> AsyncIterator[list[Record]]:
+    async def parts(self, *, settled: bool = False) -> AsyncIterator[Records]:
         """Yield everything from the earliest to what is the end now, in parts of some records.
 
         Partition by partition, in the order of offsets; as much is held as one fetch brings.
@@ -89,7 +89,7 @@ class Reader:
             position = low[tp]
             while position < high[tp]:
                 part, position = await self._next_part(tp, position)
-                if records := [record_of(r) for r in part if r.offset < high[tp]]:
+                if records := Records.of(record_of(r) for r in part if r.offset < high[tp]):
                     yield records
 
     async def _next_part(self, tp: Any, position: int) -> tuple[list[Any], int]:
@@ -101,7 +101,7 @@ class Reader:
                 if after != position:
                     return part, after
 
-    async def between(self, low: Mapping[int, int], high: Mapping[int, int]) -> list[Record]:
+    async def between(self, low: Mapping[int, int], high: Mapping[int, int]) -> Records:
         """Return the records of the offsets low <= offset < high of each partition of `low`.
 
         What the broker no longer has is left out.
@@ -114,7 +114,7 @@ class Reader:
                 begin, end = max(start, first), high.get(partition, 0)
                 if begin < end:
                     records += map(record_of, await self._between(tp, begin, end))
-        return records
+        return Records.of(records)
 
     async def last_value(self, key: bytes, partition: int, *, patient: bool = True) -> bytes | None:
         """Return the newest value under `key` in a partition, None where there is none.
