@@ -38,7 +38,7 @@ from aurora_batch.model import Policy
 from aurora_batch.outcomes import marginal_prices, outcome
 from aurora_batch.outlook import Outlook
 from aurora_batch.policies import NO_SAFETY, Made, Safety, Task, decide_globally, decide_greedily
-from aurora_batch.schema import REQUEST_SCHEMA
+from aurora_batch.schema import REQUEST_SCHEMA, decode_json, encode_requests_json
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 from kernels.pairs import Supply
@@ -265,9 +265,10 @@ def _batch_id(shard: str, window_us: int, number: int) -> str:
 
 
 def warm_up(fleet: Fleet, settings: Settings) -> None:
-    """Compile, or load from the cache, every kernel of both policies before the first batch.
+    """Compile, or load from the cache, every kernel, of both policies, before the first batch.
 
-    Decides a made-up batch, too large for the fleet, that no one sees, also at reserve prices.
+    Reads and decides a made-up batch, too large for the fleet, that no one sees, also at reserve
+    prices.
     """
     n = 256
     asked = fleet.gpu_types or ("none",)
@@ -287,6 +288,7 @@ def warm_up(fleet: Fleet, settings: Settings) -> None:
         for f in REQUEST_SCHEMA
     ]
     batch = pa.table(arrays, schema=REQUEST_SCHEMA)
+    decode_json(encode_requests_json(batch), None)
     fresh = initial_state(fleet, settings)
     step(batch, fleet, fresh, settings, policy=Policy.GREEDY)
     made = step(batch, fleet, fresh, settings, policy=Policy.GLOBAL)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from operator import attrgetter
 
 import numpy as np
 import polars as pl
@@ -17,7 +16,7 @@ from aurora_batch.schema.blocks import Block, Unreadable, joined
 from aurora_batch.schema.columns import REQUEST_SCHEMA, Decoded, Rejection
 from aurora_batch.schema.fields import REQUEST_ID
 from aurora_batch.schema.json_reading import read_json
-from aurora_batch.schema.records import Record
+from aurora_batch.schema.records import Record, Records, unpack_headers
 from aurora_batch.schema.times import carried
 
 Times = NDArray[np.int64]
@@ -25,7 +24,7 @@ _MAX_CLOCK_SKEW_S = 300.0
 
 
 def decode(
-    records: Sequence[Record],
+    records: Records | Sequence[Record],
     *,
     max_clock_skew_s: float,
     workloads: frozenset[str] | None = None,
@@ -36,27 +35,35 @@ def decode(
     `max_clock_skew_s` seconds ahead of it is rejected. A `workload_type` outside `workloads`
     is rejected, any is accepted where that is None. Never raises on bad input.
     """
-    payloads = list(map(attrgetter("value"), records))
-    times = np.fromiter(map(attrgetter("timestamp_us"), records), np.int64, len(payloads))
-    arrow = [i for i, record in enumerate(records) if record.headers and is_arrow(record.headers)]
+    columns = Records.of(records)
+    arrow = _arrow_rows(columns)
     unknown: Counter[str] = Counter()
-    index = np.arange(len(payloads))
-    if arrow:
-        index = np.delete(index, arrow)
-        block, rejections = read_json([payloads[i] for i in index.tolist()], index, unknown)
-    else:
-        block, rejections = read_json(payloads, index, unknown)
+    index = np.delete(np.arange(len(columns)), arrow)
+    values = columns.value.take(pa.array(index)) if len(arrow) else columns.value
+    block, rejections = read_json(values, index, unknown)
     blocks = [block]
     for i in arrow:
         try:
-            blocks.append(read_ipc(payloads[i], i, unknown))
+            blocks.append(read_ipc(columns.value[i].as_py(), i, unknown))
         except Unreadable as error:
             rejections.append(error.at(i))
+    times = columns.timestamp_us
     return _checked(joined(blocks), rejections, unknown, times, max_clock_skew_s, workloads)
 
 
+def _arrow_rows(records: Records) -> list[int]:
+    """Return the records whose headers say that they are Arrow, which few different ones do."""
+    rows = records.with_headers()
+    if not len(rows):
+        return []
+    packed = records.headers.take(pa.array(rows)).dictionary_encode()  # type: ignore[union-attr]
+    kinds = [is_arrow(unpack_headers(said)) for said in packed.dictionary.to_pylist()]
+    found: list[int] = rows[np.array(kinds, np.bool_)[packed.indices.to_numpy()]].tolist()
+    return found
+
+
 def decode_json(
-    payloads: Sequence[bytes | None],
+    payloads: Sequence[bytes | None] | pa.BinaryArray,
     timestamps_us: Times | None,
     *,
     max_clock_skew_s: float = _MAX_CLOCK_SKEW_S,
@@ -68,6 +75,8 @@ def decode_json(
     first the epoch.
     """
     unknown: Counter[str] = Counter()
+    if not isinstance(payloads, pa.Array | pa.ChunkedArray):
+        payloads = pa.array(payloads, pa.binary())
     block, rejections = read_json(payloads, np.arange(len(payloads)), unknown)
     return _checked(block, rejections, unknown, timestamps_us, max_clock_skew_s, workloads)
 

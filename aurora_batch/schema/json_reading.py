@@ -1,7 +1,8 @@
 """JSON payloads to columns.
 
-The good case is one loop in C: msgspec decodes payload after payload into structs and columns are
-read off them. A payload that does not fit is taken out and looked at alone.
+What a payload says is what msgspec reads in it. Plain ones, nearly all, need no decoder for that
+(`plain_json`); of the others msgspec makes structs, one loop in C, and columns are read off them.
+One that does not fit is taken out and looked at alone.
 """
 
 import re
@@ -16,9 +17,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aurora_batch.model import ANY_OF, WEIGHTS, Fault
-from aurora_batch.schema.blocks import Block, Unreadable, count_unknown, empty_block
+from aurora_batch.schema.blocks import Block, Unreadable, count_unknown, empty_block, joined
 from aurora_batch.schema.columns import REQUEST_SCHEMA, WEIGHTS_TYPE, Rejection
 from aurora_batch.schema.fields import MAX_JSON_BYTES, REQUEST_ID, REQUIRED, escaped
+from aurora_batch.schema.plain_json import read_plain
 from aurora_batch.schema.rules import Columns, is_text
 from aurora_batch.schema.times import from_text
 
@@ -69,12 +71,30 @@ _MISFIT = re.compile(r"(?:Expected `(.+?)`, got `(.+?)`|Number out of range).*? 
 
 
 def read_json(
-    payloads: Sequence[bytes | None], index: NDArray[np.int64], unknown: Counter[str]
+    values: pa.BinaryArray, index: NDArray[np.int64], unknown: Counter[str]
 ) -> tuple[Block, list[Rejection]]:
     """Return the payloads that are requests by their form, and the rejections of the others.
 
-    `index`, shape (n,), is the position that each payload is known by.
+    `values` may be an array of chunks; `index`, shape (n,), is the position that each payload is
+    known by, ascending.
     """
+    if isinstance(values, pa.ChunkedArray):
+        starts = np.cumsum([len(chunk) for chunk in values.chunks])[:-1]
+        parts = zip(values.chunks, np.split(index, starts), strict=True)
+        read = [read_json(chunk, part, unknown) for chunk, part in parts]
+        return joined([block for block, _ in read]), [r for _, rs in read for r in rs]
+    block, rest = read_plain(values, index)
+    if not len(rest):
+        return block, []
+    payloads = values.take(pa.array(rest)).to_pylist()
+    other, rejections = read_each(payloads, index[rest], unknown)
+    return joined([block, other]), rejections
+
+
+def read_each(
+    payloads: Sequence[bytes | None], index: NDArray[np.int64], unknown: Counter[str]
+) -> tuple[Block, list[Rejection]]:
+    """Return what `read_json` returns, all of it as msgspec reads it."""
     wires, rejections = _decoded(payloads, index, unknown)
     if rejections:
         good = np.fromiter((wire is not None for wire in wires), np.bool_, len(wires))
