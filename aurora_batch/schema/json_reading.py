@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aurora_batch.model import ANY_OF, WEIGHTS, Fault
-from aurora_batch.schema.blocks import Block, Unreadable, count_unknown, empty_block, joined
+from aurora_batch.schema.blocks import Block, Unreadable, count_unknown, empty_block
 from aurora_batch.schema.columns import REQUEST_SCHEMA, WEIGHTS_TYPE, Rejection
 from aurora_batch.schema.fields import MAX_JSON_BYTES, REQUEST_ID, REQUIRED, escaped
 from aurora_batch.schema.plain_json import read_plain
@@ -72,29 +72,30 @@ _MISFIT = re.compile(r"(?:Expected `(.+?)`, got `(.+?)`|Number out of range).*? 
 
 def read_json(
     values: pa.BinaryArray, index: NDArray[np.int64], unknown: Counter[str]
-) -> tuple[Block, list[Rejection]]:
+) -> tuple[list[Block], list[Rejection]]:
     """Return the payloads that are requests by their form, and the rejections of the others.
 
     `values` may be an array of chunks; `index`, shape (n,), is the position that each payload is
-    known by, ascending.
+    known by.
     """
-    if isinstance(values, pa.ChunkedArray):
-        starts = np.cumsum([len(chunk) for chunk in values.chunks])[:-1]
-        parts = zip(values.chunks, np.split(index, starts), strict=True)
-        read = [read_json(chunk, part, unknown) for chunk, part in parts]
-        return joined([block for block, _ in read]), [r for _, rs in read for r in rs]
-    block, rest = read_plain(values, index)
-    if not len(rest):
-        return block, []
-    payloads = values.take(pa.array(rest)).to_pylist()
-    other, rejections = read_each(payloads, index[rest], unknown)
-    return joined([block, other]), rejections
+    blocks, rejections = [], []
+    chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+    for chunk in chunks:
+        part, index = index[: len(chunk)], index[len(chunk) :]
+        block, rest = read_plain(chunk, part)
+        blocks.append(block)
+        if len(rest):
+            payloads = chunk.take(pa.array(rest)).to_pylist()
+            other, unreadable = read_each(payloads, part[rest], unknown)
+            blocks.append(other)
+            rejections += unreadable
+    return blocks, rejections
 
 
 def read_each(
     payloads: Sequence[bytes | None], index: NDArray[np.int64], unknown: Counter[str]
 ) -> tuple[Block, list[Rejection]]:
-    """Return what `read_json` returns, all of it as msgspec reads it."""
+    """Return what `read_json` returns, as one block, all of it as msgspec reads it."""
     wires, rejections = _decoded(payloads, index, unknown)
     if rejections:
         good = np.fromiter((wire is not None for wire in wires), np.bool_, len(wires))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TypeGuard
 
 import numpy as np
@@ -89,22 +90,34 @@ def _mask(values: pa.Array) -> Mask:
 
 def broken_text(values: pa.Array, field: Text) -> Mask:
     """True where a value is empty, too long or has control characters; null is none of these."""
-    octets = pc.min_max(pc.binary_length(values))
-    control = _may_have_control(values)
-    if not control and octets["min"].as_py() != 0 and (octets["max"].as_py() or 0) <= field.longest:
-        return np.zeros(len(values), np.bool_)
-    length = pc.utf8_length(values)
-    broken = pc.or_(pc.less(length, 1), pc.greater(length, field.longest))
-    if control:
-        broken = pc.or_(broken, pc.match_substring_regex(values, _CONTROL_RE2))
-    return _mask(broken)
+    broken = np.zeros(len(values), np.bool_)
+    rows = _suspects(values, field.longest)
+    if rows.size:
+        some = values.take(pa.array(rows))
+        length = pc.utf8_length(some)
+        wrong = pc.or_(pc.less(length, 1), pc.greater(length, field.longest))
+        broken[rows] = _mask(pc.or_(wrong, pc.match_substring_regex(some, _CONTROL_RE2)))
+    return broken
 
 
-def _may_have_control(values: pa.Array) -> bool:
-    """Look at the raw bytes, all at once: below 0x20, DEL, or beyond ASCII need a closer look."""
-    data = values.buffers()[2]
-    octets = np.frombuffer(data, np.uint8) if data is not None and data.size else np.array([65])
-    return bool(octets.min() < 32 or octets.max() >= 127)
+def _suspects(values: pa.Array, longest: int) -> NDArray[np.int64]:
+    """Return rows, all broken ones among them, by their bytes alone, looked at all at once.
+
+    That are values of no byte or of many, and those with one below 0x20, DEL, or beyond ASCII.
+    """
+    _, offsets, data = values.buffers()
+    if data is None or not len(values):
+        return np.arange(len(values))  # nothing but empty values and nulls
+    ends = np.frombuffer(offsets, np.int32)[values.offset :][: len(values) + 1]
+    octets = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
+    sizes = np.diff(ends)
+    suspect = (sizes == 0) | (sizes > longest)
+    if octets.size and (octets.min() < 32 or octets.max() >= 127):
+        odd = np.flatnonzero((octets < 32) | (octets >= 127)) + ends[0]
+        suspect[np.searchsorted(ends, odd, side="right") - 1] = True
+    if values.null_count and suspect.any():
+        suspect &= values.is_valid().to_numpy(zero_copy_only=False)
+    return np.flatnonzero(suspect)
 
 
 def broken_number(values: pa.Array, field: Number) -> Mask:
@@ -177,8 +190,11 @@ def _each_distinct(values: pa.Array, change: Callable[[str], str]) -> pa.Array:
     return values if after == before else pa.array(after, pa.string()).take(encoded.indices)
 
 
+_normalize_gpus = lru_cache(maxsize=4096)(normalize_gpus)  # of 256 characters at most
+
+
 def _gpu(names: str) -> str:
-    return normalize_gpus(names) if is_text(names, GPU) else names
+    return _normalize_gpus(names) if is_text(names, GPU) else names
 
 
 def _region(name: str) -> str:

@@ -105,7 +105,7 @@ def without_kernel(payloads: list[bytes | None], times: Any = None) -> Decoded:
     """Decode every payload by msgspec."""
     unknown: Counter[str] = Counter()
     block, rejections = read_each(payloads, np.arange(len(payloads)), unknown)
-    return _checked(block, rejections, unknown, times, 300.0, None)
+    return _checked([block], rejections, unknown, times, 300.0, None)
 
 
 def assert_same(found: Decoded, expected: Decoded) -> None:
