@@ -274,7 +274,8 @@ def warm_up(fleet: Fleet, settings: Settings) -> None:
     asked = fleet.gpu_types or ("none",)
     budgets = Tenants.from_settings(settings).budget_ids or (None,)
     rows = {
-        "request_id": [f"warm-up-{i}" for i in range(n)],
+        # The first is no plain JSON, and read in another way.
+        "request_id": ["wärm-up", *(f"warm-up-{i}" for i in range(1, n))],
         "tenant_id": [budgets[i % len(budgets)] if i % 2 else None for i in range(n)],
         "workload_type": ["general"] * n,
         "gpu_type": [asked[i % len(asked)] for i in range(n)],

@@ -2,8 +2,9 @@
 
 A row is *plain* where nothing about it needs a second thought: one object of known members, none of
 them twice; strings of printable ASCII without escapes; numbers without a sign, of at most 19 digits
-and an ordinary exponent; times in the usual form. Every other row is left to a whole JSON decoder,
-so that a doubt here costs time and never changes an answer.
+and an ordinary exponent; times in the usual form; no value out of its bounds. Every other row is
+left to a whole JSON decoder and the rules, so that a doubt here costs time and never changes an
+answer.
 
 Decimal numbers become the nearest double by Eisel and Lemire's method (D. Lemire, "Number parsing
 at a gigabyte per second", Software: Practice and Experience 51, 2021, doi 10.1002/spe.2984), within
@@ -61,6 +62,9 @@ class Form(NamedTuple):
     sizes: I64  # (m,) bytes of each name
     kind: I64  # (m,) TEXT .. PARTS
     column: I64  # (m,) which of the columns of its kind
+    longest: I64  # (texts,) bytes of a text; it has one at least
+    least: U64  # (numbers,) bits of the smallest number, as a float64 >= 0
+    most: U64  # (numbers,) and of the largest
     members: int  # how many of them are the request's own
     required: int  # bit k: member k must say something
 
@@ -81,23 +85,24 @@ class Plain(NamedTuple):
 # One function, arrays as locals: an array that is taken out of a tuple costs two atomic operations.
 @njit(cache=True, nogil=True, error_model="numpy")
 def read_plain(
-    octets: U8, ends: I64, valid: Bool, form: Form, longest: int, time_to: int, out: Plain
+    octets: U8, ends: I64, valid: Bool, form: Form, most: int, time_to: int, out: Plain
 ) -> int:
     """Read the plain rows and return how many they are.
 
     `octets` are the bytes of all rows, row i those from `ends[i]` to `ends[i + 1]`; `valid`, shape
-    (n,), is False for a row without a value. Rows of more than `longest` bytes are not plain, nor
+    (n,), is False for a row without a value. Rows of more than `most` bytes are not plain, nor
     are times outside 0 to `time_to` microseconds (exclusive).
     """
     names, sizes, kinds, columns = form.names, form.sizes, form.kind, form.column
     data, text_ends, has_text = out.data, out.ends, out.has_text
     number, has_number, time, has_time = out.number, out.has_number, out.time, out.has_time
+    longest, lowest, highest = form.longest, form.least, form.most
     members, everything = form.members, sizes.size
     size = 0
     follows = np.arange(everything + 1)  # which member came last after each; [0]: at the beginning
     for i in range(valid.size):
         at, end = ends[i], ends[i + 1]
-        if not valid[i] or end - at > longest:
+        if not valid[i] or end - at > most:
             continue
         for j in range(has_text.shape[0]):
             has_text[j, size] = False
@@ -111,7 +116,7 @@ def read_plain(
             continue
         at = _space(octets, at + 1, end)
         seen, said, k, outer, first, last = 0, 0, -1, -1, 0, members
-        plain = False
+        plain, parts = False, _U0
         while True:  # at a member, of the request or of its object of numbers
             before = k + 1
             k = _member(octets, at, end, names, sizes, follows[before], first, last)
@@ -131,18 +136,24 @@ def read_plain(
             elif kind == NUMBER:
                 said |= 1 << k
                 has_number[column, size] = True
-                number[column, size], at = _number(octets, at, end)
+                bits, at = _number(octets, at, end)
+                if bits < lowest[column] or bits > highest[column]:
+                    break
+                number[column, size] = bits
+                parts |= bits
             elif kind == TIME:
                 has_time[size] = True
-                time[size], at = _time(octets, at, end)
-                if time[size] < 0 or time[size] >= time_to:
+                time[size], at = _time(octets, at + 1, end)
+                if octet != QUOTE or at >= end or octets[at] != QUOTE or time[size] >= time_to:
                     break
+                at += 1
             elif kind == PARTS:
                 if octet != OPEN:
                     break
                 at = _space(octets, at + 1, end)
                 if at < end and octets[at] != CLOSE:
                     outer, k, first, last = k, members - 1, members, everything
+                    parts = _U0
                     continue
                 at += 1
             else:
@@ -175,10 +186,19 @@ def read_plain(
                         break
                     at += listed
                     text_ends[column, size + 1] = to
+                # Space around a name is for the rules, and so is what may be no name at all.
+                begin, to = text_ends[column, size], text_ends[column, size + 1]
+                if to == begin or to - begin > longest[column]:
+                    break
+                head = data[column, begin]
+                if data[column, to - 1] == BLANK or head < ZERO or head == BAR:
+                    break
             if at < 0:
                 break
             at = _space(octets, at, end)
             if first > 0 and at < end and octets[at] == CLOSE:
+                if parts == _U0:
+                    break
                 k, first, last = outer, 0, members
                 at = _space(octets, at + 1, end)
             if at >= end:
@@ -194,6 +214,20 @@ def read_plain(
             out.row[size] = i
             size += 1
     return size
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def read_times(octets: U8, ends: I64, valid: Bool, out: I64) -> None:
+    """Write the RFC 3339 times of texts as UTC microseconds; -1 for what is no usual one.
+
+    Row i is from `ends[i]` to `ends[i + 1]`; `valid` and `out` are (n,).
+    """
+    for i in range(valid.size):
+        out[i] = -1
+        if valid[i]:
+            time, at = _time(octets, ends[i], ends[i + 1])
+            if at == ends[i + 1]:
+                out[i] = time
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -345,26 +379,25 @@ def _pair(octets: U8, at: int) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _time(octets: U8, at: int, end: int) -> tuple[int, int]:
-    """Return the RFC 3339 time here in UTC microseconds, and where its string ends.
+    """Return the RFC 3339 time here in UTC microseconds, and where it ends.
 
-    Both -1 where it is none, or not of the usual form. A finer fraction is cut.
+    -1 and `end` where it is none, before 1970 or not of the usual form. A finer fraction is cut.
     """
-    if at + 22 > end or octets[at] != QUOTE:
-        return -1, -1
-    at += 1
+    if at + 20 > end:
+        return -1, end
     between = octets[at + 10]
     dashes = octets[at + 4] == MINUS and octets[at + 7] == MINUS
     colons = octets[at + 13] == COLON and octets[at + 16] == COLON
     if not (dashes and colons) or (between != LETTER_T and between != SMALL_T and between != BLANK):
-        return -1, -1
+        return -1, end
     year = _pair(octets, at) * 100 + _pair(octets, at + 2)
     month, day = _pair(octets, at + 5), _pair(octets, at + 8)
     hour, minute = _pair(octets, at + 11), _pair(octets, at + 14)
     second = _pair(octets, at + 17)
     if year < 1 or month < 1 or month > 12 or day < 1 or day > _days(year, month):
-        return -1, -1
+        return -1, end
     if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
-        return -1, -1
+        return -1, end
     at += 19
     micro, unit = 0, 100_000
     if octets[at] == DOT:
@@ -375,24 +408,24 @@ def _time(octets: U8, at: int, end: int) -> tuple[int, int]:
             unit //= 10
             at += 1
         if at == begin or at > begin + 9:
-            return -1, -1
+            return -1, end
     ahead = 0
-    if at + 1 < end and (octets[at] == LETTER_Z or octets[at] == SMALL_Z):
+    if at < end and (octets[at] == LETTER_Z or octets[at] == SMALL_Z):
         at += 1
-    elif at + 6 < end and (octets[at] == PLUS or octets[at] == MINUS) and octets[at + 3] == COLON:
+    elif at + 6 <= end and (octets[at] == PLUS or octets[at] == MINUS) and octets[at + 3] == COLON:
         hours, minutes = _pair(octets, at + 1), _pair(octets, at + 4)
         if hours < 0 or hours > 23 or minutes < 0 or minutes > 59:
-            return -1, -1
+            return -1, end
         ahead = hours * 60 + minutes
         if octets[at] == MINUS:
             ahead = -ahead
         at += 6
     else:
-        return -1, -1
-    if octets[at] != QUOTE:
-        return -1, -1
+        return -1, end
     minutes = (_day_number(year, month, day) * 24 + hour) * 60 + minute - ahead
-    return (minutes * 60 + second) * 1_000_000 + micro, at + 1
+    if minutes < 0:
+        return -1, end
+    return (minutes * 60 + second) * 1_000_000 + micro, at
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -13,7 +13,7 @@ from aurora_batch.errors import LayoutError
 from aurora_batch.model import Fault
 from aurora_batch.schema import rules
 from aurora_batch.schema.arrow_reading import columns_of, is_arrow, read_ipc
-from aurora_batch.schema.blocks import Block, Unreadable, joined
+from aurora_batch.schema.blocks import Block, Unreadable, empty_block, joined
 from aurora_batch.schema.columns import REQUEST_SCHEMA, Decoded, Rejection
 from aurora_batch.schema.fields import REQUEST_ID
 from aurora_batch.schema.json_reading import read_json
@@ -142,6 +142,8 @@ def _without(block: Block, faults: Faults, rejections: list[Rejection]) -> Block
         rejections.append(Rejection(i, row if row >= 0 else None, fault, detail, known))
     good = np.ones(len(block.index), np.bool_)
     good[rows] = False
+    if not good.any():
+        return empty_block()
     kept = pa.array(good)
     columns = {name: column.filter(kept) for name, column in block.columns.items()}
     return Block(columns, block.index[good], block.row[good])

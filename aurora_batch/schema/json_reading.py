@@ -66,6 +66,7 @@ _strict = msgspec.json.Decoder(WireRequest).decode
 _lenient = msgspec.json.Decoder(_AnyRequest).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NO_WEIGHTS = WireWeights()
+_UNKNOWN = "Object contains unknown field"
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _MISFIT = re.compile(r"(?:Expected `(.+?)`, got `(.+?)`|Number out of range).*? - at `\$\.(.+)`")
 
@@ -137,24 +138,27 @@ def _decoded(
         try:
             # What was decoded before one raises stays in the list, and `rest` is past the bad one.
             wires.extend(map(_strict, rest))
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, RecursionError) as error:
             at = len(wires)
             try:
-                wires.append(_look_closer(payloads[at], unknown))
-            except Unreadable as error:
-                rejections.append(error.at(int(index[at])))
+                wires.append(_look_closer(payloads[at], error, unknown))
+            except Unreadable as reason:
+                rejections.append(reason.at(int(index[at])))
                 wires.append(None)
     return wires, rejections
 
 
-def _look_closer(payload: bytes | None, unknown: Counter[str]) -> WireRequest:
-    """Decode a payload that is not plainly a request; raises `Unreadable` with the reason."""
+def _look_closer(payload: bytes | None, why: Exception, unknown: Counter[str]) -> WireRequest:
+    """Decode a payload that the strict decoder refused; raises `Unreadable` with the reason."""
     if payload is None:
         raise Unreadable(Fault.MALFORMED, "payload: expected a JSON object, got none (tombstone)")
     if len(payload) > MAX_JSON_BYTES:
         detail = f"payload: expected at most {MAX_JSON_BYTES} bytes, got {len(payload)}"
         raise Unreadable(Fault.TOO_LARGE, detail)
     members = _members_of(payload)
+    if isinstance(why, msgspec.ValidationError) and not str(why).startswith(_UNKNOWN):
+        # The lenient decoder would say the same: no unknown member came before.
+        raise _misfit(str(why), members)
     try:
         wire: WireRequest = _lenient(payload)
     except msgspec.ValidationError as error:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from aurora_batch.model import WEIGHTS
 from aurora_batch.schema.blocks import Block
+from aurora_batch.schema.buffers import buffers_of
 from aurora_batch.schema.columns import WEIGHTS_TYPE
 from aurora_batch.schema.fields import (
     GPU,
@@ -36,11 +37,16 @@ def _form() -> Form:
     parts = [(name, json_requests.NUMBER, len(NUMBERS) + i) for i, name in enumerate(WEIGHTS)]
     names = [name.encode() for name, _, _ in (*own, *parts)]
     width = max(map(len, names))
+    numbers = (*NUMBERS, *WEIGHT_NUMBERS)
+    least = [np.nextafter(n.low, np.inf) if n.open_low else n.low for n in numbers]
     return Form(
         np.array([list(name.ljust(width, b"\0")) for name in names], np.uint8),
         np.array([len(name) for name in names], np.int64),
         np.array([kind for _, kind, _ in (*own, *parts)], np.int64),
         np.array([column for _, _, column in (*own, *parts)], np.int64),
+        np.array([field.longest for field in TEXTS], np.int64),
+        np.array(least, np.float64).view(np.uint64),
+        np.array([n.high for n in numbers], np.float64).view(np.uint64),
         len(own),
         sum(1 << k for k, (name, _, _) in enumerate(own) if name in REQUIRED),
     )
@@ -55,27 +61,12 @@ def read_plain(values: pa.BinaryArray, index: I64) -> tuple[Block, I64]:
     `index`, shape (n,), is the position that each payload is known by.
     """
     n = len(values)
-    octets, ends, valid = _buffers(values)
+    octets, ends, valid = buffers_of(values)
     out = _space_for(n, int(ends[-1] - ends[0]))
     m = json_requests.read_plain(octets, ends, valid, _FORM, MAX_JSON_BYTES, TIME_TO_S * 10**6, out)
     rows = out.row[:m]
     rest = np.delete(np.arange(n), rows) if m < n else np.zeros(0, np.int64)
     return Block(_columns(out, m), index[rows], np.full(m, -1), {}), rest
-
-
-def _buffers(values: pa.BinaryArray) -> tuple[NDArray[np.uint8], I64, NDArray[np.bool_]]:
-    """Return all bytes, where each value ends (before: where the first begins), and which exist."""
-    n, start = len(values), values.offset
-    _, ends, data = values.buffers()
-    wide = np.int64 if pa.types.is_large_binary(values.type) else np.int32
-    octets = np.frombuffer(data or b"", np.uint8)
-    octets.flags.writeable = False  # some buffers are; the kernel is compiled for one kind
-    if n == 0:
-        return octets, np.zeros(1, np.int64), np.zeros(0, np.bool_)
-    valid = np.ones(n, np.bool_)
-    if values.null_count:
-        valid = values.is_valid().to_numpy(zero_copy_only=False)
-    return octets, np.frombuffer(ends, wide)[start : start + n + 1].astype(np.int64), valid
 
 
 def _space_for(n: int, size: int) -> Plain:

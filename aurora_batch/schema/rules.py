@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aurora_batch.model import ANYWHERE, Fault, normalize_gpus
+from aurora_batch.schema.buffers import buffers_of
 from aurora_batch.schema.fields import (
     CONTROL,
     GPU,
@@ -29,7 +30,6 @@ Columns = dict[str, pa.Array]
 Finding = tuple[Mask, Fault, str, pa.Array | None]  # rows, code, field and expectation, values
 
 _CONTROL = re.compile(CONTROL)
-_CONTROL_RE2 = re.sub(r"\\u(....)", r"\\x{\1}", CONTROL)
 
 
 def check(
@@ -90,34 +90,26 @@ def _mask(values: pa.Array) -> Mask:
 
 def broken_text(values: pa.Array, field: Text) -> Mask:
     """True where a value is empty, too long or has control characters; null is none of these."""
-    broken = np.zeros(len(values), np.bool_)
-    rows = _suspects(values, field.longest)
-    if rows.size:
-        some = values.take(pa.array(rows))
-        length = pc.utf8_length(some)
-        wrong = pc.or_(pc.less(length, 1), pc.greater(length, field.longest))
-        broken[rows] = _mask(pc.or_(wrong, pc.match_substring_regex(some, _CONTROL_RE2)))
+    octets, bounds, valid = buffers_of(values)
+    sizes = np.diff(bounds)
+    broken: Mask = valid & (sizes == 0)
+    long = np.flatnonzero(valid & (sizes > field.longest))
+    if long.size:
+        broken[long] = pc.utf8_length(values.take(pa.array(long))).to_numpy() > field.longest
+    said = octets[bounds[0] : bounds[-1]]
+    if said.size and (said.min() < 32 or said.max() >= 127):
+        rows = np.searchsorted(bounds, _controls(said) + bounds[0], side="right") - 1
+        broken[rows] = valid[rows]
     return broken
 
 
-def _suspects(values: pa.Array, longest: int) -> NDArray[np.int64]:
-    """Return rows, all broken ones among them, by their bytes alone, looked at all at once.
-
-    That are values of no byte or of many, and those with one below 0x20, DEL, or beyond ASCII.
-    """
-    _, offsets, data = values.buffers()
-    if data is None or not len(values):
-        return np.arange(len(values))  # nothing but empty values and nulls
-    ends = np.frombuffer(offsets, np.int32)[values.offset :][: len(values) + 1]
-    octets = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
-    sizes = np.diff(ends)
-    suspect = (sizes == 0) | (sizes > longest)
-    if octets.size and (octets.min() < 32 or octets.max() >= 127):
-        odd = np.flatnonzero((octets < 32) | (octets >= 127)) + ends[0]
-        suspect[np.searchsorted(ends, odd, side="right") - 1] = True
-    if values.null_count and suspect.any():
-        suspect &= values.is_valid().to_numpy(zero_copy_only=False)
-    return np.flatnonzero(suspect)
+def _controls(octets: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Return where the characters of `CONTROL` end in UTF-8."""
+    last, before = octets[1:], octets[:-1]
+    found = (octets < 32) | (octets == 127)
+    found[1:] |= (before == 0xC2) & (last < 0xA0)
+    found[2:] |= (octets[:-2] == 0xE2) & (before[1:] == 0x80) & ((last[1:] | 1) == 0xA9)
+    return np.flatnonzero(found)
 
 
 def broken_number(values: pa.Array, field: Number) -> Mask:

@@ -155,8 +155,8 @@ def is_plain(text: bytes) -> bool:
     return len(read_plain(pa.array([text], pa.binary()), np.arange(1))[1]) == 0
 
 
-PLAIN = ["least", "all", "nulls", "zero weight, others open", "null weights", "no weights",
-         "unknown gpu", "any of", "any of, as text", "anywhere", "white space", "offset",
+PLAIN = ["least", "all", "nulls", "null weights", "no weights",
+         "unknown gpu", "any of", "any of, as text", "white space", "offset",
          "negative offset", "small letters", "nanoseconds", "29 February"]  # fmt: skip
 
 
@@ -168,11 +168,11 @@ def test_ordinary_requests_are_plain(name: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["0.7260052538635621", "1.1058167219820827", "9007199254740993", "1e22", "5E-3", "0", "0.0"],
+    ["0.7260052538635621", "1.1058167219820827", "9007199254740993", "1e22", "5E-3"],
 )
 def test_ordinary_numbers_are_plain(text: str) -> None:
     """Seventeen digits and their neighbours."""
-    assert is_plain(raw("gpu_hours", text))
+    assert is_plain(raw("max_price", text))
 
 
 @pytest.mark.parametrize(
