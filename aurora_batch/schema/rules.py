@@ -48,9 +48,16 @@ def check(
     for mask, fault, expected, values in _findings(
         columns, records_us, max_clock_skew_s, workloads
     ):
-        for row in np.flatnonzero(mask).tolist():
-            got = f", got {shown(values[row].as_py())}" if values is not None else ""
-            faults.setdefault(row, (fault, f"{expected}{got}"))
+        rows = np.flatnonzero(mask)
+        if not rows.size:
+            continue
+        if values is None:
+            details = [expected] * rows.size
+        else:
+            said = values.take(pa.array(rows)).to_pylist()
+            details = [f"{expected}, got {shown(value)}" for value in said]
+        for row, detail in zip(rows.tolist(), details, strict=True):
+            faults.setdefault(row, (fault, detail))
     return faults
 
 
