@@ -38,7 +38,7 @@ from aurora_batch.model import Policy
 from aurora_batch.outcomes import marginal_prices, outcome
 from aurora_batch.outlook import Outlook
 from aurora_batch.policies import NO_SAFETY, Made, Safety, Task, decide_globally, decide_greedily
-from aurora_batch.schema import REQUEST_SCHEMA
+from aurora_batch.schema import REQUEST_SCHEMA, decode_json, encode_requests_json
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 from kernels.pairs import Supply
@@ -265,15 +265,17 @@ def _batch_id(shard: str, window_us: int, number: int) -> str:
 
 
 def warm_up(fleet: Fleet, settings: Settings) -> None:
-    """Compile, or load from the cache, every kernel of both policies before the first batch.
+    """Compile, or load from the cache, every kernel, of both policies, before the first batch.
 
-    Decides a made-up batch, too large for the fleet, that no one sees, also at reserve prices.
+    Reads and decides a made-up batch, too large for the fleet, that no one sees, also at reserve
+    prices.
     """
     n = 256
     asked = fleet.gpu_types or ("none",)
     budgets = Tenants.from_settings(settings).budget_ids or (None,)
     rows = {
-        "request_id": [f"warm-up-{i}" for i in range(n)],
+        # The first is no plain JSON, and read in another way.
+        "request_id": ["wärm-up", *(f"warm-up-{i}" for i in range(1, n))],
         "tenant_id": [budgets[i % len(budgets)] if i % 2 else None for i in range(n)],
         "workload_type": ["general"] * n,
         "gpu_type": [asked[i % len(asked)] for i in range(n)],
@@ -287,6 +289,7 @@ def warm_up(fleet: Fleet, settings: Settings) -> None:
         for f in REQUEST_SCHEMA
     ]
     batch = pa.table(arrays, schema=REQUEST_SCHEMA)
+    decode_json(encode_requests_json(batch), None)
     fresh = initial_state(fleet, settings)
     step(batch, fleet, fresh, settings, policy=Policy.GREEDY)
     made = step(batch, fleet, fresh, settings, policy=Policy.GLOBAL)

@@ -10,6 +10,7 @@ from aurora_batch import router
 from aurora_batch.schema import (
     ARROW_CONTENT_TYPE,
     Record,
+    Records,
     decode,
     encode_arrow,
     encode_json,
@@ -19,8 +20,10 @@ from aurora_batch.schema import (
 from aurora_batch.schema.arrow_reading import open_ipc
 from benchmarks.markets import Market, market
 from benchmarks.ratios import seconds
+from tests.aurora_batch.schema.payloads import BAD
 
 N = 10_000
+SMALL = 10_000  # bytes of a poison
 ARROW = (("content-type", ARROW_CONTENT_TYPE.encode()),)
 Benchmark = Callable[..., object]
 
@@ -58,6 +61,25 @@ def test_decode_json_one_bad(benchmark: Benchmark) -> None:
     records = [Record(p) for p in encode_requests_json(requests().requests)]
     records[N // 2] = Record(b'{"request_id": "r')
     assert len(decode(records, max_clock_skew_s=300).rejections) == 1
+
+    measure(benchmark, lambda: decode(records, max_clock_skew_s=300))
+
+
+def test_decode_json_columns(benchmark: Benchmark) -> None:
+    """Records that come as columns, as a worker has them."""
+    records = Records.of([Record(p) for p in encode_requests_json(requests().requests)])
+    assert not decode(records, max_clock_skew_s=300).rejections
+
+    measure(benchmark, lambda: decode(records, max_clock_skew_s=300))
+
+
+def test_decode_json_poison(benchmark: Benchmark) -> None:
+    """The same, every twentieth no request, of all kinds in turn."""
+    payloads: list[bytes | None] = list(encode_requests_json(requests().requests))
+    kinds = [bad for bad, *_ in BAD.values() if bad is None or len(bad) < SMALL]
+    payloads[19::20] = [kinds[i % len(kinds)] for i in range(N // 20)]
+    records = Records.of(map(Record, payloads))
+    assert len(decode(records, max_clock_skew_s=300).rejections) == N // 20
 
     measure(benchmark, lambda: decode(records, max_clock_skew_s=300))
 

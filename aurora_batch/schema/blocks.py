@@ -46,24 +46,17 @@ def empty_block() -> Block:
 
 
 def joined(blocks: list[Block]) -> Block:
-    """Return one block of all rows, ascending by index."""
+    """Return one block of all rows, ascending by index; of blocks whose faults are taken out."""
     blocks = [b for b in blocks if len(b.index)] or [empty_block()]
     if len(blocks) == 1:
         return blocks[0]
-    starts = np.cumsum([0, *(len(b.index) for b in blocks)])
     index = np.concatenate([b.index for b in blocks])
     order = np.argsort(index, kind="stable")
-    place = np.argsort(order)  # of each row in the result
-    faults = {
-        int(place[start + row]): fault
-        for start, b in zip(starts, blocks, strict=False)
-        for row, fault in b.faults.items()
-    }
     columns = {
         f.name: pa.concat_arrays([b.columns[f.name] for b in blocks]).take(pa.array(order))
         for f in REQUEST_SCHEMA
     }
-    return Block(columns, index[order], np.concatenate([b.row for b in blocks])[order], faults)
+    return Block(columns, index[order], np.concatenate([b.row for b in blocks])[order])
 
 
 def count_unknown(unknown: Counter[str], names: Iterable[str], times: int = 1) -> None:

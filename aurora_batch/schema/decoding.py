@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,19 +13,19 @@ from aurora_batch.errors import LayoutError
 from aurora_batch.model import Fault
 from aurora_batch.schema import rules
 from aurora_batch.schema.arrow_reading import arrow_rows, columns_of, read_ipc
-from aurora_batch.schema.blocks import Block, Unreadable, joined
+from aurora_batch.schema.blocks import Block, Unreadable, empty_block, joined
 from aurora_batch.schema.columns import REQUEST_SCHEMA, Decoded, Rejection
 from aurora_batch.schema.fields import REQUEST_ID
 from aurora_batch.schema.json_reading import read_json
 from aurora_batch.schema.records import Record, Records
-from aurora_batch.schema.times import carried
+from aurora_batch.schema.times import Faults, carried
 
 Times = NDArray[np.int64]
 _MAX_CLOCK_SKEW_S = 300.0
 
 
 def decode(
-    records: Sequence[Record],
+    records: Records | Sequence[Record],
     *,
     max_clock_skew_s: float,
     workloads: frozenset[str] | None = None,
@@ -35,27 +36,23 @@ def decode(
     `max_clock_skew_s` seconds ahead of it is rejected. A `workload_type` outside `workloads`
     is rejected, any is accepted where that is None. Never raises on bad input.
     """
-    records = Records.of(records)
-    payloads, times = records.value.to_pylist(), records.timestamp_us
-    arrow = arrow_rows(records).tolist()
+    columns = Records.of(records)
+    arrow = arrow_rows(columns).tolist()
     unknown: Counter[str] = Counter()
-    index = np.arange(len(payloads))
-    if arrow:
-        index = np.delete(index, arrow)
-        block, rejections = read_json([payloads[i] for i in index.tolist()], index, unknown)
-    else:
-        block, rejections = read_json(payloads, index, unknown)
-    blocks = [block]
+    index = np.delete(np.arange(len(columns)), arrow)
+    values = columns.value.take(pa.array(index)) if len(arrow) else columns.value
+    blocks, rejections = read_json(values, index, unknown)
     for i in arrow:
         try:
-            blocks.append(read_ipc(payloads[i], i, unknown))
+            blocks.append(read_ipc(columns.value[i].as_py(), i, unknown))
         except Unreadable as error:
             rejections.append(error.at(i))
-    return _checked(joined(blocks), rejections, unknown, times, max_clock_skew_s, workloads)
+    times = columns.timestamp_us
+    return _checked(blocks, rejections, unknown, times, max_clock_skew_s, workloads)
 
 
 def decode_json(
-    payloads: Sequence[bytes | None],
+    payloads: Sequence[bytes | None] | pa.BinaryArray,
     timestamps_us: Times | None,
     *,
     max_clock_skew_s: float = _MAX_CLOCK_SKEW_S,
@@ -67,8 +64,10 @@ def decode_json(
     first the epoch.
     """
     unknown: Counter[str] = Counter()
-    block, rejections = read_json(payloads, np.arange(len(payloads)), unknown)
-    return _checked(block, rejections, unknown, timestamps_us, max_clock_skew_s, workloads)
+    if not isinstance(payloads, pa.Array | pa.ChunkedArray):
+        payloads = pa.array(payloads, pa.binary())
+    blocks, rejections = read_json(payloads, np.arange(len(payloads)), unknown)
+    return _checked(blocks, rejections, unknown, timestamps_us, max_clock_skew_s, workloads)
 
 
 def decode_table(
@@ -90,11 +89,11 @@ def decode_table(
         raise LayoutError(error.detail) from None
     rows = np.arange(table.num_rows)
     block = Block(columns, rows, np.full(len(rows), -1), faults)
-    return _checked(block, [], unknown, timestamps_us, max_clock_skew_s, workloads)
+    return _checked([block], [], unknown, timestamps_us, max_clock_skew_s, workloads)
 
 
 def _checked(
-    block: Block,
+    blocks: list[Block],
     rejections: list[Rejection],
     unknown: Counter[str],
     times: Times | None,
@@ -102,40 +101,48 @@ def _checked(
     workloads: frozenset[str] | None,
 ) -> Decoded:
     """Apply the rules; `times` by record."""
-    columns = rules.normalize(block.columns)
-    records_us = times[block.index] if times is not None else None
-    skew = max_clock_skew_s
-    faults = rules.check(columns, records_us, max_clock_skew_s=skew, workloads=workloads)
-    faults |= block.faults
-    good = np.ones(len(block.index), np.bool_)
-    good[list(faults)] = False
-    for row in _again(columns["request_id"], good):
-        good[row] = False
-        faults[row] = (Fault.DUPLICATE, "request_id: expected one that did not come before")
-    ids = columns["request_id"]
-    for row, (fault, detail) in faults.items():
-        within = int(block.row[row])
-        place = int(block.index[row]), within if within >= 0 else None
-        said = ids[row].as_py()
-        known = said if rules.is_text(said, REQUEST_ID) else None
-        rejections.append(Rejection(*place, fault, detail, known))
+    valid = []
+    for block in blocks:
+        block = replace(block, columns=rules.normalize(block.columns))
+        records_us = times[block.index] if times is not None else None
+        skew = max_clock_skew_s
+        faults = rules.check(block.columns, records_us, max_clock_skew_s=skew, workloads=workloads)
+        valid.append(_without(block, faults | block.faults, rejections))
+    whole = joined(valid)
+    again = (Fault.DUPLICATE, "request_id: expected one that did not come before")
+    whole = _without(whole, dict.fromkeys(_again(whole.columns["request_id"]), again), rejections)
     rejections.sort(key=lambda r: (r.index, -1 if r.row is None else r.row))
-    index = block.index
-    if faults:
-        columns = {name: column.filter(pa.array(good)) for name, column in columns.items()}
-        index, records_us = index[good], records_us[good] if records_us is not None else None
+    columns = whole.columns
+    records_us = times[whole.index] if times is not None else None
     columns["requested_at"] = carried(columns["requested_at"], records_us)
     requests = pa.table([columns[f.name] for f in REQUEST_SCHEMA], schema=REQUEST_SCHEMA)
-    return Decoded(requests, index, rejections, unknown)
+    return Decoded(requests, whole.index, rejections, unknown)
 
 
-def _again(ids: pa.Array, good: NDArray[np.bool_]) -> list[int]:
-    """Return the good rows whose id an earlier good row has."""
-    rows = np.flatnonzero(good)
-    valid = ids if len(rows) == len(ids) else ids.take(pa.array(rows))
-    if pl.Series(valid).n_unique() == len(rows):  # three times as fast as Arrow's encoding
+def _without(block: Block, faults: Faults, rejections: list[Rejection]) -> Block:
+    """Return the block without the rows at fault, each of which becomes a rejection."""
+    if not faults:
+        return block
+    rows = list(faults)
+    ids = block.columns["request_id"].take(pa.array(rows)).to_pylist()
+    index, within = block.index[rows].tolist(), block.row[rows].tolist()
+    for (fault, detail), said, i, row in zip(faults.values(), ids, index, within, strict=True):
+        known = said if rules.is_text(said, REQUEST_ID) else None
+        rejections.append(Rejection(i, row if row >= 0 else None, fault, detail, known))
+    good = np.ones(len(block.index), np.bool_)
+    good[rows] = False
+    if not good.any():
+        return empty_block()
+    kept = pa.array(good)
+    columns = {name: column.filter(kept) for name, column in block.columns.items()}
+    return Block(columns, block.index[good], block.row[good])
+
+
+def _again(ids: pa.Array) -> list[int]:
+    """Return the rows whose id an earlier row has."""
+    if pl.Series(ids).n_unique() == len(ids):  # three times as fast as Arrow's encoding
         return []
-    codes = valid.dictionary_encode().indices.to_numpy()
+    codes = ids.dictionary_encode().indices.to_numpy()
     first = np.unique(codes, return_index=True)[1]
-    again: list[int] = np.delete(rows, first).tolist()
+    again: list[int] = np.delete(np.arange(len(ids)), first).tolist()
     return again

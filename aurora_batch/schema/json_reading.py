@@ -1,7 +1,8 @@
 """JSON payloads to columns.
 
-The good case is one loop in C: msgspec decodes payload after payload into structs and columns are
-read off them. A payload that does not fit is taken out and looked at alone.
+What a payload says is what msgspec reads in it. Plain ones, nearly all, need no decoder for that
+(`plain_json`); of the others msgspec makes structs, one loop in C, and columns are read off them.
+One that does not fit is taken out and looked at alone.
 """
 
 import re
@@ -19,6 +20,7 @@ from aurora_batch.model import ANY_OF, WEIGHTS, Fault
 from aurora_batch.schema.blocks import Block, Unreadable, count_unknown, empty_block
 from aurora_batch.schema.columns import REQUEST_SCHEMA, WEIGHTS_TYPE, Rejection
 from aurora_batch.schema.fields import MAX_JSON_BYTES, REQUEST_ID, REQUIRED, escaped
+from aurora_batch.schema.plain_json import read_plain
 from aurora_batch.schema.rules import Columns, is_text
 from aurora_batch.schema.times import from_text
 
@@ -64,17 +66,37 @@ _strict = msgspec.json.Decoder(WireRequest).decode
 _lenient = msgspec.json.Decoder(_AnyRequest).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NO_WEIGHTS = WireWeights()
+_UNKNOWN = "Object contains unknown field"
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _MISFIT = re.compile(r"(?:Expected `(.+?)`, got `(.+?)`|Number out of range).*? - at `\$\.(.+)`")
 
 
 def read_json(
-    payloads: Sequence[bytes | None], index: NDArray[np.int64], unknown: Counter[str]
-) -> tuple[Block, list[Rejection]]:
+    values: pa.BinaryArray, index: NDArray[np.int64], unknown: Counter[str]
+) -> tuple[list[Block], list[Rejection]]:
     """Return the payloads that are requests by their form, and the rejections of the others.
 
-    `index`, shape (n,), is the position that each payload is known by.
+    `values` may be an array of chunks; `index`, shape (n,), is the position that each payload is
+    known by.
     """
+    blocks, rejections = [], []
+    chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+    for chunk in chunks:
+        part, index = index[: len(chunk)], index[len(chunk) :]
+        block, rest = read_plain(chunk, part)
+        blocks.append(block)
+        if len(rest):
+            payloads = chunk.take(pa.array(rest)).to_pylist()
+            other, unreadable = read_each(payloads, part[rest], unknown)
+            blocks.append(other)
+            rejections += unreadable
+    return blocks, rejections
+
+
+def read_each(
+    payloads: Sequence[bytes | None], index: NDArray[np.int64], unknown: Counter[str]
+) -> tuple[Block, list[Rejection]]:
+    """Return what `read_json` returns, as one block, all of it as msgspec reads it."""
     wires, rejections = _decoded(payloads, index, unknown)
     if rejections:
         good = np.fromiter((wire is not None for wire in wires), np.bool_, len(wires))
@@ -116,24 +138,27 @@ def _decoded(
         try:
             # What was decoded before one raises stays in the list, and `rest` is past the bad one.
             wires.extend(map(_strict, rest))
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, RecursionError) as error:
             at = len(wires)
             try:
-                wires.append(_look_closer(payloads[at], unknown))
-            except Unreadable as error:
-                rejections.append(error.at(int(index[at])))
+                wires.append(_look_closer(payloads[at], error, unknown))
+            except Unreadable as reason:
+                rejections.append(reason.at(int(index[at])))
                 wires.append(None)
     return wires, rejections
 
 
-def _look_closer(payload: bytes | None, unknown: Counter[str]) -> WireRequest:
-    """Decode a payload that is not plainly a request; raises `Unreadable` with the reason."""
+def _look_closer(payload: bytes | None, why: Exception, unknown: Counter[str]) -> WireRequest:
+    """Decode a payload that the strict decoder refused; raises `Unreadable` with the reason."""
     if payload is None:
         raise Unreadable(Fault.MALFORMED, "payload: expected a JSON object, got none (tombstone)")
     if len(payload) > MAX_JSON_BYTES:
         detail = f"payload: expected at most {MAX_JSON_BYTES} bytes, got {len(payload)}"
         raise Unreadable(Fault.TOO_LARGE, detail)
     members = _members_of(payload)
+    if isinstance(why, msgspec.ValidationError) and not str(why).startswith(_UNKNOWN):
+        # The lenient decoder would say the same: no unknown member came before.
+        raise _misfit(str(why), members)
     try:
         wire: WireRequest = _lenient(payload)
     except msgspec.ValidationError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 SCRIPT = """
 import sys
+import pyarrow as pa
 from aurora_batch import router, schema, snapshots, workload
 from aurora_batch.fleet import default_fleet
 from aurora_batch.model import Policy
@@ -24,6 +25,10 @@ router.warm_up(fleet, settings)
 warm = signatures()
 log = workload.stress(fleet, 6000, seed=1, load=1.5, known_tenants=tuple(settings.tenants))
 payloads = schema.encode_requests_json(log)
+mixed = pa.array([*payloads[:20], None, b"{", payloads[20].replace(b"-", b"\\u002d")], pa.binary())
+for values in (mixed, mixed[3:], mixed[:0], mixed[20:21], mixed.cast(pa.large_binary())):
+    schema.decode_json(values, None)
+schema.decode_table(log.set_column(11, "requested_at", [["2026-01-01T12:00:00Z"] * log.num_rows]))
 for policy in Policy:
     state = router.initial_state(fleet, settings)
     for low, high in ((0, 1), (1, 40), (40, 3000), (3000, 6000)):

@@ -135,7 +135,9 @@ async def shard_behind_proxy(
     through = msgspec.structs.replace(settings, kafka=kafka)
     async with proxy_at(broker.proxy, broker.behind_proxy) as proxy:
         shard = Shard(settings, through, proxy)
-        patch.setattr(takeover, "Sink", sink or recording_sink(shard.intents, settings.kafka.topics))
+        patch.setattr(
+            takeover, "Sink", sink or recording_sink(shard.intents, settings.kafka.topics)
+        )
         await shard.start()
         try:
             yield shard

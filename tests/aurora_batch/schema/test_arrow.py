@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aurora_batch.errors import LogError
 from aurora_batch.model import Fault
-from aurora_batch.schema import ARROW_CONTENT_TYPE, Decoded, Record, decode, decode_table
+from aurora_batch.schema import ARROW_CONTENT_TYPE, Decoded, Record, Records, decode, decode_table
 from aurora_batch.schema.arrow_reading import open_ipc
 from aurora_batch.schema.ipc_size import unpacked_bytes
 from tests.aurora_batch.schema.payloads import NOON, payload
@@ -283,6 +283,23 @@ def test_json_and_arrow_mix_in_the_order_of_the_records() -> None:
         (2, None, Fault.MALFORMED),
         (3, None, Fault.DUPLICATE),
     ]
+
+
+def test_columns_of_records_are_decoded_as_records_are() -> None:
+    """In a part of them too, whatever headers they have."""
+    other = (("traceparent", b"x"),)
+    records = [
+        Record(payload("a")), Record(stream(columns(2)), headers=HEADERS),
+        Record(payload("b"), headers=other), Record(None), Record(b"{", headers=HEADERS),
+        Record(stream(columns(1, request_id=["c"])), headers=other + HEADERS), Record(payload("d")),
+    ]  # fmt: skip
+
+    for low, high in ((0, 7), (1, 6), (2, 4), (6, 7), (3, 3)):
+        found = decode(Records.of(records)[low:high], max_clock_skew_s=300)
+
+        expected = decode(records[low:high], max_clock_skew_s=300)
+        assert found.requests.equals(expected.requests)
+        assert found.rejections == expected.rejections
 
 
 @pytest.mark.parametrize(
