@@ -33,6 +33,14 @@ _told: set[str] = set()
 Parts = dict[TopicPartition, Records]
 
 
+def watch(consumer: Any) -> None:
+    """Keep from now on what a consumer that is started fetches, for `fetch` to read at once.
+
+    `fetch` does so itself when it is first called; what was fetched before goes one by one.
+    """
+    _tap_of(consumer)
+
+
 async def fetch(consumer: Any, tps: Sequence[TopicPartition], timeout_ms: int) -> Parts:
     """Return what `consumer.getmany(*tps, timeout_ms=timeout_ms)` would, as columns.
 
