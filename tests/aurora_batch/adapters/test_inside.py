@@ -434,17 +434,29 @@ def test_an_unknown_aiokafka_is_said_once(
     assert [r.message.partition(" is")[0] for r in caplog.records] == ["aiokafka 9.9"]
 
 
-async def transactions(bootstrap: str) -> None:
-    """Commit and abort by our batches; read what is committed."""
+async def new_topic(bootstrap: str, **said: str) -> tuple[Cluster, list[TopicPartition]]:
+    """Return a topic of two partitions."""
     name = f"inside.{uuid.uuid4().hex[:8]}"
     cluster = cluster_of(settings_for(bootstrap))
-    await create_topics(cluster, {name: {}}, partitions=2, replication=1)
-    producer, consumer = clients(cluster, transactional_id=f"{name}-writer")
-    tps = [TopicPartition(name, p) for p in (0, 1)]
+    await create_topics(cluster, {name: said}, partitions=2, replication=1)
+    return cluster, [TopicPartition(name, p) for p in (0, 1)]
+
+
+def read_from_start(consumer: Any, tps: list[TopicPartition]) -> None:
+    """Take partitions whole."""
+    inside.watch(consumer)
+    consumer.assign(tps)
+    for tp in tps:
+        consumer.seek(tp, 0)
+
+
+async def transactions(bootstrap: str, codec: str | None) -> None:
+    """Commit and abort by our batches; read what is committed."""
+    cluster, tps = await new_topic(bootstrap)
+    name = tps[0].topic
+    producer, consumer = clients(cluster, transactional_id=f"{name}-writer", compression_type=codec)
     async with producer, consumer:
-        consumer.assign(tps)
-        for tp in tps:
-            consumer.seek(tp, 0)
+        read_from_start(consumer, tps)
         kept: list[bytes | None] = []
         for round_ in range(6):
             rows = list(range(500 * round_, 500 * round_ + 500))
@@ -458,12 +470,65 @@ async def transactions(bootstrap: str) -> None:
                 kept += [MESSAGES[i].value for i in rows]
         got = await fetch_all(consumer, tps, 1509)
         assert [r.value for r in got if r.partition == 0] == kept
-        ends = await consumer.end_offsets(tps)
-        while [await consumer.position(tp) for tp in tps] != list(ends.values()):
+        # Six times the records and a marker; the last ones may take a moment.
+        while [await consumer.position(tp) for tp in tps] != [6 * 501, 6 * 4]:
             assert await inside.fetch(consumer, tps, 50) == {}
 
 
 @pytest.mark.kafka
-def test_aborted_transactions_are_not_seen(way: str, kafka_broker: Broker) -> None:
+@pytest.mark.parametrize("codec", [None, "gzip", "snappy", "lz4", "zstd"])
+def test_aborted_transactions_are_not_seen(
+    way: str, codec: str | None, kafka_broker: Broker
+) -> None:
     """At a real broker, which checks what we wrote; positions move over what was aborted."""
-    run(transactions(kafka_broker.bootstrap))
+    run(transactions(kafka_broker.bootstrap, codec))
+
+
+@pytest.mark.kafka
+def test_the_time_of_the_log_counts_where_the_topic_says_so(way: str, kafka_broker: Broker) -> None:
+    """The broker sets it in the head of a batch alone, whatever the records say."""
+
+    async def go() -> None:
+        cluster, tps = await new_topic(
+            kafka_broker.bootstrap, **{"message.timestamp.type": "LogAppendTime"}
+        )
+        producer, consumer = clients(cluster)
+        async with producer, consumer:
+            read_from_start(consumer, tps)
+            batches = inside.batches(producer, MESSAGES, np.arange(99), np.arange(3000) + 5)
+            for batch in batches:
+                await (await producer.send_batch(batch, tps[0].topic, partition=1))
+            got = await fetch_all(consumer, tps, 99)
+            assert len({r.timestamp_us for r in got}) <= len(batches)
+            assert min(r.timestamp_us for r in got) > 10**15
+
+    run(go())
+
+
+@pytest.mark.kafka
+def test_both_ways_give_the_same(kafka_broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of batches that aiokafka and we sent, with and without transactions."""
+
+    async def go() -> None:
+        cluster, tps = await new_topic(kafka_broker.bootstrap)
+        name = tps[0].topic
+        plain, consumer = clients(cluster)
+        other, again = clients(cluster, transactional_id=f"{name}-writer", compression_type="lz4")
+        async with plain, consumer, other, again:
+            for known in (inside.KNOWN, ("no version",)):
+                monkeypatch.setattr(inside, "KNOWN", known)
+                await send_rows(plain, name, MESSAGES, list(range(0, 3000, 3)), 0)
+                await other.begin_transaction()
+                await send_rows(other, name, MESSAGES, list(range(1, 3000, 3)), 0)
+                await other.commit_transaction()
+            seen = []
+            for reader, known in ((again, ("no version",)), (consumer, ("0.14.",))):
+                monkeypatch.setattr(inside, "KNOWN", known)
+                read_from_start(reader, tps)
+                seen.append(await fetch_all(reader, tps, 4000))
+            assert seen[0] == seen[1]
+            half = seen[0][:2000]
+            assert [r.value for r in half] == [r.value for r in seen[0][2000:]]
+            assert [r.headers for r in half] == [r.headers for r in seen[0][2000:]]
+
+    run(go())
