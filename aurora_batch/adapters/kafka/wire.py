@@ -119,7 +119,7 @@ def _batches(fetched: Fetched) -> tuple[Any, Batches] | None:
                 f"Invalid CRC - {fetched.topic}/{fetched.partition}, batch at {head[0]}"
             )
         start, attributes, at = at + kernel.HEADER, head[5], stop
-        skipped = fetched.committed and aborted.skips(head, raw[start:stop])
+        skipped = fetched.committed and aborted.skips(head, raw, start, stop)
         count = head[12]
         if skipped or attributes & _CONTROL:
             start, stop, count = 0, 0, 0
@@ -143,26 +143,26 @@ class _Aborted:
         self._ahead = deque(sorted(aborted, key=lambda pair: pair[1]))
         self._producers: set[int] = set()
 
-    def skips(self, head: tuple[int, ...], body: bytes) -> bool:
+    def skips(self, head: tuple[int, ...], raw: bytes, start: int, stop: int) -> bool:
         """Move on to a batch; return whether it belongs to an aborted transaction."""
         base, attributes, producer = head[0], head[5], head[9]
         while self._ahead and self._ahead[0][1] <= base:
             self._producers.add(self._ahead.popleft()[0])
-        if attributes & _CONTROL and head[12] > 0 and _is_abort(body):
+        # Compaction may take the record of a marker and leave its batch.
+        if attributes & _CONTROL and head[12] and _is_abort(raw, start, stop, head[12]):
             self._producers.discard(producer)
         return bool(attributes & _TRANSACTIONAL) and producer in self._producers
 
 
-def _is_abort(body: bytes) -> bool:
-    """Return whether control records say that a transaction was aborted."""
-    one = np.zeros(1, np.int64)
-    batches = Batches(one, one + len(body), one + 1, one, one + 1, one, np.zeros(1, np.bool_))
-    data = octets(body)
-    status, _, _, rows = kernel.index_records(data, batches, 0)
-    if status or rows[kernel.KEY_SIZE, 0] < 4:
+def _is_abort(raw: bytes, start: int, stop: int, count: int) -> bool:
+    """Return whether a transaction was aborted, as the first of control records says."""
+    one = np.ones(1, np.int64)
+    batches = Batches(start * one, stop * one, count * one, 0 * one, one, one, one > 0)
+    _, _, _, rows = kernel.index_records(octets(raw), batches, 0)
+    if not rows.size or rows[kernel.KEY_SIZE, 0] < 4:
         raise CorruptRecordException("a marker of a transaction is damaged")
-    at, size = rows[kernel.KEY_AT, 0], rows[kernel.KEY_SIZE, 0]
-    return bool(ControlRecord.parse(body[at : at + size]) == ABORT_MARKER)
+    at, size = rows[[kernel.KEY_AT, kernel.KEY_SIZE], 0].tolist()
+    return bool(ControlRecord.parse(raw[at : at + size]) == ABORT_MARKER)
 
 
 def _decompressed(codec_number: int, body: bytes) -> bytes:
