@@ -7,7 +7,9 @@ from pathlib import Path
 SCRIPT = """
 import sys
 import pyarrow as pa
+import numpy as np
 from aurora_batch import router, schema, snapshots, workload
+from aurora_batch.adapters.kafka import inside, wire
 from aurora_batch.fleet import default_fleet
 from aurora_batch.model import Policy
 from aurora_batch.settings import Settings
@@ -22,6 +24,7 @@ def signatures():
 
 fleet, settings = default_fleet(), Settings()
 router.warm_up(fleet, settings)
+inside.warm_up()
 warm = signatures()
 log = workload.stress(fleet, 6000, seed=1, load=1.5, known_tenants=tuple(settings.tenants))
 payloads = schema.encode_requests_json(log)
@@ -44,6 +47,17 @@ for fleet, log in ((ahead.fleet, ahead.requests), (fleet, log)):
             state = snapshots.restore(snapshots.save(step.state), settings)
             kept += step.batch.reserve is not None
 assert kept > 20, kept
+several = [schema.Message(b"v"), schema.Message(None, b"k", (("h", b"x"),)), schema.Message(b"")]
+for messages in (several, several[:1], several[1:2], []):
+    whole = schema.Messages.of(messages)
+    for part in (whole, schema.Messages(whole.value[1:], whole.key[1:], whole.partition[1:])):
+        rows = np.arange(len(part))
+        rows.setflags(write=False)
+        for codec in (0, 3):
+            for batch in wire.encode(part, rows, 0 * rows, 61, codec, transactional=True):
+                for at in (0, 7):
+                    fetched = wire.Fetched("", 0, bytes(batch._build()), at, [(5, 0)], True, True)
+                    wire.decode(fetched)
 print(sum(warm.values()), {k: n for k, n in signatures().items() if n != warm.get(k)})
 """
 

@@ -4,6 +4,7 @@
     Sink        record batches out; a micro-batch with its offsets in one transaction, or one by one
     Reader      a whole topic, without a group: `aurora tail`, the demo, the ledger at a takeover
     Cluster     where the broker is and how to sign in; which topics there are
+    inside      whole record batches as columns, fetched and sent, without an object for a record
     create_topics
     inspect_cluster   what `aurora doctor` looks at
 
