@@ -154,7 +154,9 @@ def _json(
     asked = [records[i] for i in index.tolist()]
     headers: Iterable[Headers] = map(_travelling, map(attrgetter("headers"), asked))
     partitions = map(attrgetter("partition"), asked)
-    return list(map(Message, encode_json(decisions), map(_key, asked), headers, partitions))
+    return list(
+        map(Message, encode_json(decisions).to_pylist(), map(_key, asked), headers, partitions)
+    )
 
 
 def _key(record: Record) -> bytes | None:
