@@ -145,11 +145,9 @@ def decision_ids(requests: pa.Table) -> pa.Array:
     """
     event = requests["requested_at"].cast(pa.int64()).cast(pa.string())
     keys = pc.binary_join_element_wise(requests["request_id"], event, "\0").cast(pa.binary())
-    digests = b"".join(map(xxhash.xxh3_128_digest, keys.to_pylist()))
+    said = hexlify(b"".join(map(xxhash.xxh3_128_digest, keys.to_pylist())))
     ends = np.arange(len(keys) + 1, dtype=np.int32) * np.int32(_ID_LENGTH)
-    return pa.StringArray.from_buffers(
-        len(keys), pa.py_buffer(ends), pa.py_buffer(hexlify(digests))
-    )
+    return pa.StringArray.from_buffers(len(keys), pa.py_buffer(ends), pa.py_buffer(said))
 
 
 def _words(

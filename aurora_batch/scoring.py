@@ -238,18 +238,18 @@ def _scored(
 
 
 def next_best(
-    c: Columns, supply: Supply, scoring: Scoring, chosen: I32, top: int, rows: Rows | None = None
+    c: Columns, supply: Supply, scoring: Scoring, chosen: I32, top: int, known: Rows | None = None
 ) -> tuple[F64, I32, F64]:
     """Return the served requests' own scores (n,), and their `top` next best offers and scores.
 
     Shapes (n,), (n, top), (n, top); -1 where refused or where there are no more. Chunked, so memory
-    stays bounded; `rows` are all feasible pairs, where they are known.
+    stays bounded; `known` are all feasible pairs, where somebody listed them.
     """
     n = chosen.size
     offers = np.full((n, top), -1, np.int32)
     scores = np.full((n, top), -1.0)
-    if rows is not None and rows.rest is None:
-        own = pairs.next_best(rows.indices, rows.scores, rows.indptr, chosen, offers, scores)
+    if known is not None and known.rest is None:
+        own = pairs.next_best(known.indices, known.scores, known.indptr, chosen, offers, scores)
         offers[chosen < 0], scores[chosen < 0] = -1, -1.0
         return own, offers, scores
     own = np.full(n, -1.0)
