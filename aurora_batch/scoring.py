@@ -62,7 +62,18 @@ class Tenants:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Tenants":
-        """Resolve each tenant's limits and weights against the router's."""
+        """Resolve each tenant's limits and weights against the router's.
+
+        Those of the settings asked about last are remembered: batch after batch has the same ones.
+        """
+        global _latest
+        known = _latest  # another thread may replace it
+        if known is None or known[0] is not settings:
+            _latest = known = settings, cls._resolved(settings)
+        return known[1]
+
+    @classmethod
+    def _resolved(cls, settings: Settings) -> "Tenants":
         tenants: Sequence[TenantSettings] = [*settings.tenants.values(), TenantSettings()]
         with_budget = [t for t, s in settings.tenants.items() if s.budget_usd_per_step is not None]
         rows = {name: row for row, name in enumerate(with_budget)}
@@ -76,6 +87,9 @@ class Tenants:
             limits=np.array([_limits(t, settings.router) for t in tenants], np.float64),
             weights=np.array([_weights(t, settings.router) for t in tenants], np.float64),
         )
+
+
+_latest: tuple[Settings, Tenants] | None = None
 
 
 def _limits(tenant: TenantSettings, router: RouterSettings) -> list[float]:
