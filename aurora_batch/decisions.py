@@ -1,8 +1,10 @@
 """Allocation to decision rows: reasons, what stood in the way, alternatives (spec, section 3)."""
 
 import math
+from binascii import hexlify
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +13,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from aurora_batch.fleet import Fleet
-from aurora_batch.model import ANYWHERE, CONSTRAINTS, STATUS_OF_REASON, Policy, Reason
+from aurora_batch.model import CONSTRAINTS, STATUS_OF_REASON, Policy, Reason
 from aurora_batch.remedies import exact
 from aurora_batch.schema import ALTERNATIVE_TYPE, DECISION_SCHEMA, Rejection
 from aurora_batch.scoring import Columns
@@ -30,6 +32,7 @@ REASONS = (
     Reason.BELOW_RESERVE_PRICE,
     Reason.OK,
 )
+_ID_LENGTH = 32  # hexadecimal digits
 _CODE = {reason: code for code, reason in enumerate(REASONS)}
 
 
@@ -81,17 +84,17 @@ def table(requests: pa.Table, c: Columns, fleet: Fleet, outcome: Outcome, stamp:
     reason[refused] = np.where(stage == 3, _CODE[turned_away], stage)
     kept = refused[stage == 3] if outcome.kept is not None else refused[:0]
     price = _numbers(fleet.offer_price, offer, served)
-    hidden = pa.array(~served)
+    hidden = ~served
     columns = {
         "request_id": requests["request_id"],
         "decision_id": decision_ids(requests),
         "status": _words([STATUS_OF_REASON[r] for r in REASONS], reason),
         "provider": _words(fleet.provider_ids, _take(fleet.offer_provider, offer), hidden),
         "gpu_type": _words(fleet.gpu_types, _take(fleet.offer_gpu, offer), hidden),
-        "region": _regions(requests, fleet, offer, hidden),
+        "region": _pick(_regions(fleet), c.region * fleet.offers + offer, hidden),
         "price_usd_per_hour": price,
         "estimated_latency_ms": _numbers(fleet.offer_latency_ms, offer, served),
-        "score": pa.array(outcome.score, mask=~served),
+        "score": pa.array(outcome.score, mask=hidden),
         "cost_usd": pc.multiply(price, requests["gpu_hours"]),
         "reason": _words(REASONS, reason),
         "blocked_by": _with_reserve(
@@ -142,18 +145,25 @@ def decision_ids(requests: pa.Table) -> pa.Array:
     """
     event = requests["requested_at"].cast(pa.int64()).cast(pa.string())
     keys = pc.binary_join_element_wise(requests["request_id"], event, "\0").cast(pa.binary())
-    return pa.array(map(xxhash.xxh3_128_hexdigest, keys.to_pylist()), pa.string())
+    said = hexlify(b"".join(map(xxhash.xxh3_128_digest, keys.to_pylist())))
+    ends = np.arange(len(keys) + 1, dtype=np.int32) * np.int32(_ID_LENGTH)
+    return pa.StringArray.from_buffers(len(keys), pa.py_buffer(ends), pa.py_buffer(said))
 
 
 def _words(
-    words: Sequence[str], codes: NDArray[np.integer], hidden: pa.Array | None = None
+    words: Sequence[str],
+    codes: NDArray[np.integer],
+    hidden: NDArray[np.bool_] | None = None,
 ) -> pa.Array:
-    if not words:
+    return _pick(pa.array(list(map(str, words)), pa.string()), codes, hidden)
+
+
+def _pick(
+    words: pa.Array, codes: NDArray[np.integer], hidden: NDArray[np.bool_] | None
+) -> pa.Array:
+    if not len(words):
         return pa.nulls(len(codes), pa.string())
-    index = pa.array(codes, pa.int32())
-    if hidden is not None:
-        index = pc.if_else(hidden, pa.scalar(None, pa.int32()), index)
-    return pa.array(list(map(str, words)), pa.string()).take(index)
+    return words.take(pa.array(codes, mask=hidden))
 
 
 def _take(values: I32, offer: I32) -> I32:
@@ -201,19 +211,15 @@ def _with_reserve(blocked: pa.ListArray, fleet: Fleet, outcome: Outcome, kept: I
     return pa.ListArray.from_arrays(pa.array(offsets), values.take(pa.array(order)))
 
 
-def _regions(requests: pa.Table, fleet: Fleet, offer: I32, hidden: pa.Array) -> pa.Array:
-    """Region of each decision: the one asked for where the offer lists it, else its first."""
-    if not fleet.offers:
-        return pa.nulls(offer.size, pa.string())
-    asked = requests["region"].combine_chunks().dictionary_encode()
-    names = asked.dictionary.to_pylist()
-    codes = asked.indices.to_numpy(zero_copy_only=False).astype(np.int64) * fleet.offers + offer
-    distinct, index = np.unique(codes, return_inverse=True)
-    words = []
-    for code in distinct.tolist():
-        name, listed = names[code // fleet.offers], fleet.offer_regions[code % fleet.offers]
-        words.append(name if name in listed and name != ANYWHERE else listed[0])
-    return _words(words, index, hidden)
+@lru_cache(maxsize=4)
+def _regions(fleet: Fleet) -> pa.Array:
+    """Region of a decision, by code of the region asked for (`Columns.region`) and by offer.
+
+    The one asked for where the offer lists it, else its first.
+    """
+    asked = [None, *fleet.regions, None]
+    said = [name if name in own else own[0] for name in asked for own in fleet.offer_regions]
+    return pa.array(said, pa.string())
 
 
 def _alternatives(fleet: Fleet, outcome: Outcome) -> pa.Array:

@@ -13,7 +13,9 @@ def outcome(task: Task, made: Made) -> Outcome:
     """Return what was decided, as columns."""
     scored = task.settings.scoring
     top = task.settings.alternatives
-    own, other, other_score = scoring.next_best(task.columns, task.supply, scored, made.offer, top)
+    own, other, other_score = scoring.next_best(
+        task.columns, task.supply, scored, made.offer, top, task.known_rows
+    )
     if made.score is not None:  # a solve beside greedy has no part in its decisions
         own, prices = made.score, None
     else:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from threading import Event, Lock
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -95,11 +96,11 @@ class Sample:
     def table(self) -> pa.Table:
         """Return them as one table, in order."""
         whole = _once_each(pa.concat_tables([_SCHEMA.empty_table(), *self.pieces]))
-        times = whole["requested_at"].cast(pa.int64()).to_numpy()
-        if not bool((times[1:] > times[:-1]).all()):
-            by = [("requested_at", "ascending"), ("request_id", "ascending")]
-            whole = whole.take(pc.sort_indices(whole, by))
-        return whole.slice(max(whole.num_rows - self.most, 0))
+        first = max(whole.num_rows - self.most, 0)
+        order = _by_time(whole)
+        if order is not None:
+            whole, first = whole.take(pa.array(order[first:])), 0
+        return whole.slice(first).combine_chunks()
 
     def origins(self) -> dict[int, tuple[int, int]]:
         """Return the first and the last offset of each partition that the sample comes from."""
@@ -115,14 +116,30 @@ class Sample:
 
 def _once_each(requests: pa.Table) -> pa.Table:
     """Return requests, the first by origin of those with one id."""
+    if pl.Series(requests["request_id"]).n_unique() == requests.num_rows:  # a quarter of the time
+        return requests
     whole = requests.combine_chunks()
     ids = pc.dictionary_encode(whole["request_id"].combine_chunks())
-    if len(ids.dictionary) == whole.num_rows:
-        return whole
     origin = whole[ORIGIN].fill_null(0).to_numpy()
     order = np.argsort(origin, kind="stable")
     _, first = np.unique(ids.indices.to_numpy()[order], return_index=True)
     return whole.take(pa.array(np.sort(order[first])))
+
+
+def _by_time(requests: pa.Table) -> I64 | None:
+    """Return the order by time and then id, None where they have it already.
+
+    Ids are compared only where times are the same: most of the time requests differ in that.
+    """
+    times = requests["requested_at"].cast(pa.int64()).to_numpy()
+    order = np.argsort(times, kind="stable")
+    same = np.diff(times[order]) == 0
+    if same.any():
+        tied = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
+        some = requests.select(["requested_at", "request_id"]).take(pa.array(order[tied]))
+        by = [("requested_at", "ascending"), ("request_id", "ascending")]
+        order[tied] = order[tied][pc.sort_indices(some, by).to_numpy()]
+    return None if bool((np.diff(order) > 0).all()) else order
 
 
 class Once:

@@ -11,7 +11,7 @@ from aurora_batch import allocation, scoring
 from aurora_batch.allocation import Allocation, Prices, SparseProblem
 from aurora_batch.fleet import Fleet
 from aurora_batch.model import Scoring
-from aurora_batch.scoring import Columns
+from aurora_batch.scoring import Columns, Rows
 from aurora_batch.settings import RouterSettings
 from kernels import pairs, reserve
 from kernels.greedy import greedy
@@ -70,13 +70,24 @@ class Task:
         return bool((self.columns.requests.tenant >= 0).any())
 
     @cached_property
+    def rows(self) -> Rows:
+        """Feasible pairs and their scores."""
+        return scoring.feasible_rows(self.columns, self.supply, self.settings.scoring)
+
+    @property
+    def known_rows(self) -> Rows | None:
+        """Feasible pairs and their scores where they were needed before, else None."""
+        rows: Rows | None = self.__dict__.get("rows")
+        return rows
+
+    @cached_property
     def problem(self) -> SparseProblem:
         """The batch as an allocation problem over its feasible pairs.
 
         With reserve prices, values are what is left of them once these are paid.
         """
         requests = self.columns.requests
-        rows = scoring.feasible_rows(self.columns, self.supply, self.settings.scoring)
+        rows = self.rows
         objective = self.settings.objective
         value = pairs.value_rows(
             rows.indptr, rows.scores, rows.best, self.worth,

@@ -154,8 +154,7 @@ def _json(records: Records, index: NDArray[np.int64], decisions: pa.Table) -> Me
     key = asked.key
     if (pc.max(pc.binary_length(key)).as_py() or 0) > MAX_KEY:
         key = pc.if_else(pc.less_equal(pc.binary_length(key), MAX_KEY), key, None)
-    value = pa.array(encode_json(decisions), pa.binary())
-    return Messages(value, key, asked.partition, _all_travelling(asked))
+    return Messages(encode_json(decisions), key, asked.partition, _all_travelling(asked))
 
 
 def _all_travelling(records: Records) -> pa.BinaryArray | None:

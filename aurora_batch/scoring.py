@@ -1,7 +1,8 @@
 """Front door to `kernels.pairs`: requests and a fleet to columns and pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aurora_batch.fleet import Fleet
-from aurora_batch.model import WEIGHTS, Scoring
+from aurora_batch.model import ANYWHERE, WEIGHTS, Scoring
 from aurora_batch.settings import RouterSettings, Settings, TenantSettings
 from kernels import pairs
 from kernels.pairs import BlockTable, OfferTable, RequestTable, Supply
@@ -23,6 +24,7 @@ I64 = NDArray[np.int64]
 # bound accounts for the rest.
 MAX_PAIRS = 8_000_000
 CHUNK_ROWS = 4_096
+MOST_KEYS = 4_096  # of few requests, that are told apart by a table of all keys
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Columns:
     offers: OfferTable
     blocks: BlockTable
     priority: F64  # (n,)
+    region: I64  # (n,) 0 = anywhere, else 1 + its place in `Fleet.regions`, or beyond
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,18 @@ class Tenants:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Tenants":
-        """Resolve each tenant's limits and weights against the router's."""
+        """Resolve each tenant's limits and weights against the router's.
+
+        Those of the settings asked about last are remembered: batch after batch has the same ones.
+        """
+        global _latest
+        known = _latest  # another thread may replace it
+        if known is None or known[0] is not settings:
+            _latest = known = settings, cls._resolved(settings)
+        return known[1]
+
+    @classmethod
+    def _resolved(cls, settings: Settings) -> "Tenants":
         tenants: Sequence[TenantSettings] = [*settings.tenants.values(), TenantSettings()]
         with_budget = [t for t, s in settings.tenants.items() if s.budget_usd_per_step is not None]
         rows = {name: row for row, name in enumerate(with_budget)}
@@ -75,6 +89,9 @@ class Tenants:
         )
 
 
+_latest: tuple[Settings, Tenants] | None = None
+
+
 def _limits(tenant: TenantSettings, router: RouterSettings) -> list[float]:
     none = {"max_price": np.inf, "max_latency_ms": np.inf, "min_reputation": -np.inf}
     said = ((getattr(tenant, k), getattr(router.defaults, k), v) for k, v in none.items())
@@ -87,16 +104,16 @@ def _weights(tenant: TenantSettings, router: RouterSettings) -> list[float]:
 
 def columns(requests: pa.Table, fleet: Fleet, tenants: Tenants) -> Columns:
     """Return the kernels' view of canonical requests (`schema.REQUEST_SCHEMA`)."""
-    tenant = _codes(requests["tenant_id"], {t: i for i, t in enumerate(tenants.ids)})
+    tenant = _tenants(requests["tenant_id"], tenants)
     limits = tenants.limits[tenant]
-    group, gpus, regions = _classes(requests, fleet)
-    gpu_match = np.array([fleet.gpu_match(g) for g in gpus], np.bool_).reshape(
-        len(gpus), fleet.offers
-    )
-    region_match = np.array([fleet.region_match(r) for r in regions], np.bool_)
-    region_match = region_match.reshape(len(gpus), fleet.offers)
+    group, gpus, gpu, region = _classes(requests, fleet)
+    matches = [fleet.gpu_match(g) for g in gpus]
+    gpu_match = np.array(matches, np.bool_).reshape(len(gpus), fleet.offers)[gpu]
+    region_match = np.ones((region.size, fleet.offers), np.bool_)
+    named = region > 0
+    region_match[named] = fleet.serves.T[region[named] - 1]
     listed = gpu_match & region_match & fleet.offer_active
-    start = np.zeros(len(gpus) + 1, np.int64)
+    start = np.zeros(gpu.size + 1, np.int64)
     np.cumsum(listed.sum(axis=1), out=start[1:])
     offer = np.nonzero(listed)[1].astype(np.int32)
     return Columns(
@@ -127,40 +144,48 @@ def columns(requests: pa.Table, fleet: Fleet, tenants: Tenants) -> Columns:
             reputation=fleet.offer_reputation.copy(),
         ),
         priority=_floats(requests["priority"]),
+        region=region[group],
     )
 
 
-def _codes(column: pa.ChunkedArray, known: Mapping[str, int]) -> I32:
-    """Code of each string; `len(known)` where it is null or not known."""
-    encoded = column.combine_chunks().dictionary_encode()
-    names = encoded.dictionary.to_pylist()
-    table = np.array([*(known.get(n, len(known)) for n in names), len(known)], np.int32)
-    index = encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
-    return np.asarray(table[index], np.int32)
+def _tenants(column: pa.ChunkedArray, tenants: Tenants) -> I64:
+    """Row of each request's tenant; the last one where it is null or not known."""
+    row = pc.index_in(column, value_set=pa.array(tenants.ids, pa.string()))
+    return np.asarray(row.fill_null(len(tenants.ids)).to_numpy(), np.int64)
 
 
-def _classes(requests: pa.Table, fleet: Fleet) -> tuple[I32, list[str], list[str]]:
-    """Class of each request (GPU types x region), and each class's GPU types and region.
+def _classes(requests: pa.Table, fleet: Fleet) -> tuple[I32, list[str], I64, I64]:
+    """Class of each request (GPU types x region); GPU types, and each class's code of both.
 
-    Regions that no offer lists fall into one class: only offers that serve everywhere match.
+    The code of a region is that of `Columns.region`. Regions that no offer lists are one: only
+    offers that serve everywhere match.
     """
     gpu = requests["gpu_type"].combine_chunks().dictionary_encode()
-    region = requests["region"].combine_chunks().dictionary_encode()
-    gpus = gpu.dictionary.to_pylist()
-    names = region.dictionary.to_pylist()
-    codes = {"": len(fleet.regions), **{r: i for i, r in enumerate(fleet.regions)}}
-    column = np.array([codes.get(r, -1 if r == "global" else len(fleet.regions)) for r in names])
+    code = pc.index_in(requests["region"], value_set=_regions(fleet))
+    region = code.fill_null(len(fleet.regions) + 1).to_numpy()
     width = len(fleet.regions) + 2
-    pair = gpu.indices.to_numpy(zero_copy_only=False).astype(np.int64) * width
-    if len(names):
-        pair += column[region.indices.to_numpy(zero_copy_only=False)] + 1
-    distinct, group = np.unique(pair, return_inverse=True)
-    label = ["global", *fleet.regions, ""]
-    return (
-        group.astype(np.int32),
-        [gpus[d // width] for d in distinct],
-        [label[d % width] for d in distinct],
+    distinct, group = _numbered(
+        gpu.indices.to_numpy().astype(np.int64) * width + region, len(gpu.dictionary) * width
     )
+    return group, gpu.dictionary.to_pylist(), distinct // width, distinct % width
+
+
+@lru_cache(maxsize=4)
+def _regions(fleet: Fleet) -> pa.Array:
+    return pa.array([ANYWHERE, *fleet.regions], pa.string())
+
+
+def _numbered(keys: I64, size: int) -> tuple[I64, I32]:
+    """Return the distinct keys, ascending, and which of them each one is.
+
+    The keys are below `size`; a table of that size is faster than sorting, as long as it is small.
+    """
+    if size > max(MOST_KEYS, keys.size):
+        distinct, which = np.unique(keys, return_inverse=True)
+        return distinct, which.astype(np.int32)
+    known = np.zeros(size, np.bool_)
+    known[keys] = True
+    return np.flatnonzero(known), (np.cumsum(known, dtype=np.int32) - 1)[keys]
 
 
 def _floats(column: pa.ChunkedArray) -> F64:
@@ -227,17 +252,21 @@ def _scored(
 
 
 def next_best(
-    c: Columns, supply: Supply, scoring: Scoring, chosen: I32, top: int
+    c: Columns, supply: Supply, scoring: Scoring, chosen: I32, top: int, known: Rows | None = None
 ) -> tuple[F64, I32, F64]:
     """Return the served requests' own scores (n,), and their `top` next best offers and scores.
 
     Shapes (n,), (n, top), (n, top); -1 where refused or where there are no more. Chunked, so memory
-    stays bounded.
+    stays bounded; `known` are all feasible pairs, where somebody listed them.
     """
     n = chosen.size
-    own = np.full(n, -1.0)
     offers = np.full((n, top), -1, np.int32)
     scores = np.full((n, top), -1.0)
+    if known is not None and known.rest is None:
+        own = pairs.next_best(known.indices, known.scores, known.indptr, chosen, offers, scores)
+        offers[chosen < 0], scores[chosen < 0] = -1, -1.0
+        return own, offers, scores
+    own = np.full(n, -1.0)
     counts = pairs.count_pairs(c.offers, c.requests, supply)
     served = np.flatnonzero(chosen >= 0)
     for low in range(0, served.size, CHUNK_ROWS):

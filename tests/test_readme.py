@@ -19,7 +19,9 @@ def examples() -> tuple[dict[str, Any], dict[str, Any]]:
 
 def decide(request: dict[str, Any]) -> dict[str, Any]:
     """The decision as JSON says it."""
-    decision: dict[str, Any] = json.loads(schema.encode_json(ab.route([request]).decisions)[0])
+    decision: dict[str, Any] = json.loads(
+        schema.encode_json(ab.route([request]).decisions)[0].as_py()
+    )
     return decision
 
 

@@ -116,7 +116,7 @@ class DecisionWriter(TableWriter):
     """Writes decisions (`schema.DECISION_SCHEMA`); lists are JSON text in CSV."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, DECISION_SCHEMA, schema.encode_json)
+        super().__init__(path, DECISION_SCHEMA, lambda t: schema.encode_json(t).to_pylist())
 
 
 class RequestWriter(TableWriter):

@@ -15,7 +15,7 @@ from aurora_batch.schema import (
     encode_json,
     encode_requests_json,
 )
-from aurora_batch.schema.columns import Record
+from aurora_batch.schema.records import Record
 from tests.aurora_batch.schema.payloads import BAD, GOOD
 from tests.aurora_batch.schema.test_encoding import FULL, decision
 
@@ -78,7 +78,7 @@ def test_decisions_as_we_write_them_fit() -> None:
     """A full one and one with nulls."""
     table = pa.Table.from_pylist([FULL, decision(status="rejected")], schema=DECISION_SCHEMA)
 
-    for line in encode_json(table):
+    for line in encode_json(table).to_pylist():
         DECISION.validate(json.loads(line))
 
 

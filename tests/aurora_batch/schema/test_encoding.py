@@ -48,7 +48,8 @@ FULL = decision(
 
 def test_decision_is_one_line_with_every_field() -> None:
     """Names in the order of the schema, nulls present, times as RFC 3339 with Z."""
-    lines = encode_json(pa.Table.from_pylist([FULL, decision()], schema=DECISION_SCHEMA))
+    table = pa.Table.from_pylist([FULL, decision()], schema=DECISION_SCHEMA)
+    lines = encode_json(table).to_pylist()
 
     full, empty = map(json.loads, lines)
     times = {"window": "2026-01-01T12:00:00Z", "decided_at": "2026-01-01T12:00:00.001500Z"}
@@ -59,8 +60,8 @@ def test_decision_is_one_line_with_every_field() -> None:
 
 
 def test_no_decisions_are_no_lines() -> None:
-    """An empty table gives an empty list, not an empty line."""
-    assert encode_json(DECISION_SCHEMA.empty_table()) == []
+    """An empty table gives no line, not an empty one."""
+    assert encode_json(DECISION_SCHEMA.empty_table()).to_pylist() == []
     assert encode_requests_json(REQUEST_SCHEMA.empty_table()) == []
 
 

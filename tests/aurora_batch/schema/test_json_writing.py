@@ -1,0 +1,84 @@
+"""Distinct values written once make the lines that a writer of row after row makes."""
+
+import io
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aurora_batch.schema import DECISION_SCHEMA
+from aurora_batch.schema.json_writing import MERGED_ROWS, RFC3339, json_lines
+
+OWN = frozenset({"request_id", "decision_id", "cost_usd"})
+
+
+def row_by_row(table: pa.Table) -> list[bytes]:
+    """Return the lines as Polars writes them."""
+    lines = io.BytesIO()
+    frame = pl.DataFrame(table).with_columns(pl.col(pl.Datetime).dt.to_string(RFC3339))
+    frame.write_ndjson(lines)
+    return lines.getvalue().splitlines()
+
+
+def columns() -> st.SearchStrategy[dict[str, st.SearchStrategy[Any]]]:
+    """Return what the values of each field are drawn from: few of them, or any."""
+    text = st.text(st.characters(exclude_categories=("Cs", "Zl", "Zp"), exclude_characters="\x85"))
+    numbers = st.floats() | st.sampled_from([0.0, -0.0, 1e16, 1e-7, 0.1])
+    times = st.integers(0, 7_258_118_400_000_000) | st.sampled_from([0, 1_000, 1_000_000])
+    kinds: dict[str, st.SearchStrategy[Any]] = {
+        "string": text, "double": numbers, "timestamp[us, tz=UTC]": times,
+    }  # fmt: skip
+
+    def leaf(kind: pa.DataType) -> st.SearchStrategy[st.SearchStrategy[Any]]:
+        every = kinds[str(kind)]
+        few = st.lists(every, min_size=1, max_size=3).map(st.sampled_from)
+        chosen = st.just(every) | few
+        return chosen | chosen.map(lambda s: s | st.none())
+
+    def column(kind: pa.DataType) -> st.SearchStrategy[st.SearchStrategy[Any]]:
+        if not pa.types.is_list(kind):
+            return leaf(kind)
+        if not pa.types.is_struct(kind.value_type):
+            return leaf(kind.value_type).map(lambda s: st.lists(s, max_size=3))
+        fields = st.fixed_dictionaries({f.name: leaf(f.type) for f in kind.value_type})
+        return fields.map(lambda f: st.lists(st.fixed_dictionaries(f), max_size=3))
+
+    return st.fixed_dictionaries({f.name: column(f.type) for f in DECISION_SCHEMA})
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_lines_are_those_of_a_writer_of_rows(data: st.DataObject) -> None:
+    """Byte for byte: escapes, shortest numbers, nulls, times, empty lists."""
+    of = st.fixed_dictionaries(data.draw(columns()))
+    rows = data.draw(st.lists(of, min_size=1, max_size=8))
+    table = pa.Table.from_pylist(rows, schema=DECISION_SCHEMA)
+
+    assert json_lines(table, OWN).to_pylist() == row_by_row(table)
+    assert json_lines(table).to_pylist() == row_by_row(table)
+
+
+@pytest.mark.parametrize("distinct", [1, 7, MERGED_ROWS])
+def test_many_rows(distinct: int) -> None:
+    """Whether columns side by side become one piece or not; in slices and chunks as well."""
+    rows = [
+        dict.fromkeys(DECISION_SCHEMA.names)
+        | {
+            "request_id": f"r{i}" if i % 3 else None,
+            "decision_id": f'"{i}',
+            "status": "s",
+            "provider": None if i % 5 else "p",
+            "score": (i % distinct) / 3,
+            "blocked_by": [f"x {j}" for j in range(i % 4)],
+            "alternatives": [{"provider": f"{(i + j) % distinct}"} for j in range(i % 3)],
+        }
+        for i in range(2 * MERGED_ROWS)
+    ]
+    table = pa.Table.from_pylist(rows, schema=DECISION_SCHEMA)
+    pieces = pa.concat_tables([table.slice(1, 5), table.slice(900, 1_050)])
+
+    for some in (table, table.slice(3, MERGED_ROWS), pieces):
+        assert json_lines(some, OWN).to_pylist() == row_by_row(some)
