@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from aurora_batch import router
+from aurora_batch.adapters import kafka
 from aurora_batch.adapters.kafka import Cluster, Doubtful
 from aurora_batch.adapters.kafka.errors import swallow_unretrieved
 from aurora_batch.metrics import Committed, Metrics
@@ -107,3 +108,4 @@ class Worker:
     def warm_up(self) -> None:
         """Compile the kernels; takes seconds the first time on a machine."""
         router.warm_up(self.fleets.current, self.settings)
+        kafka.warm_up()

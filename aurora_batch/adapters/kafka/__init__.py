@@ -7,6 +7,7 @@
     inside      whole record batches as columns, fetched and sent, without an object for a record
     create_topics
     inspect_cluster   what `aurora doctor` looks at
+    warm_up     compiles what reads and writes record batches
 
 What leaves here as an exception is a `BrokerError` of one line that says what to do. Two kinds of
 it mean more to the worker: `Doubtful` (nobody knows how it ended: rewind and begin again) and
@@ -15,6 +16,7 @@ it mean more to the worker: `Doubtful` (nobody knows how it ended: rewind and be
 
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import Doubtful, Fenced
+from aurora_batch.adapters.kafka.inside import warm_up
 from aurora_batch.adapters.kafka.inspection import inspect_cluster
 from aurora_batch.adapters.kafka.reader import Reader
 from aurora_batch.adapters.kafka.sink import Sink, Staged, partition_of_key
@@ -33,4 +35,5 @@ __all__ = [
     "create_topics",
     "inspect_cluster",
     "partition_of_key",
+    "warm_up",
 ]

@@ -1,17 +1,19 @@
 """A topic read from a given place, without a group and without a trace."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import numpy as np
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from aurora_batch.adapters.kafka import inside
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import translated
-from aurora_batch.adapters.kafka.source import record_of
 from aurora_batch.adapters.kafka.stopping import stopped
-from aurora_batch.schema import Record, Records
+from aurora_batch.schema import Records
+from aurora_batch.schema.records import NO_RECORDS
 
 _LOOK_S = 0.05
 
@@ -64,8 +66,8 @@ class Reader:
     async def poll(self, timeout_s: float) -> Records:
         """Return what has arrived, or nothing after `timeout_s`."""
         async with self._bounded("polling", timeout_s):
-            polled = await self._consumer.getmany(timeout_ms=round(timeout_s * 1000))
-        return Records.of(record_of(r) for part in polled.values() for r in part)
+            polled = await inside.fetch(self._consumer, self._assigned, round(timeout_s * 1000))
+        return Records.joined(list(polled.values()))
 
     async def parts(self, *, settled: bool = False) -> AsyncIterator[Records]:
         """Yield everything from the earliest to what is the end now, in parts of some records.
@@ -89,14 +91,14 @@ class Reader:
             position = low[tp]
             while position < high[tp]:
                 part, position = await self._next_part(tp, position)
-                if records := Records.of(record_of(r) for r in part if r.offset < high[tp]):
+                if records := _before(part, high[tp]):
                     yield records
 
-    async def _next_part(self, tp: Any, position: int) -> tuple[list[Any], int]:
+    async def _next_part(self, tp: Any, position: int) -> tuple[Records, int]:
         """Return the next records of a partition and the position after them."""
         async with self._bounded("reading"):
             while True:
-                part = (await self._consumer.getmany(tp, timeout_ms=500)).get(tp, [])
+                part = (await inside.fetch(self._consumer, [tp], 500)).get(tp, NO_RECORDS)
                 after = await self._consumer.position(tp)
                 if after != position:
                     return part, after
@@ -106,15 +108,15 @@ class Reader:
 
         What the broker no longer has is left out.
         """
-        records: list[Record] = []
+        records: list[Records] = []
         async with self._bounded("reading again"):
             for partition, start in low.items():
                 tp = TopicPartition(self._topic, partition)
                 first = (await self._consumer.beginning_offsets([tp]))[tp]
                 begin, end = max(start, first), high.get(partition, 0)
                 if begin < end:
-                    records += map(record_of, await self._between(tp, begin, end))
-        return Records.of(records)
+                    records.append(await self._between(tp, begin, end))
+        return Records.joined(records)
 
     async def last_value(self, key: bytes, partition: int, *, patient: bool = True) -> bytes | None:
         """Return the newest value under `key` in a partition, None where there is none.
@@ -153,16 +155,21 @@ class Reader:
             finally:
                 await stopped(raw, self._cluster.timeout_s)
 
-    async def _between(self, tp: Any, low: int, high: int) -> Sequence[Any]:
-        """Return aiokafka's records of the offsets low <= offset < high."""
+    async def _between(self, tp: Any, low: int, high: int) -> Records:
+        """Return the records of the offsets low <= offset < high."""
         if await self._consumer.position(tp) != low:  # or what is fetched already were lost
             self._consumer.seek(tp, low)
-        records: list[Any] = []
+        records: list[Records] = []
         # The position also moves over markers of transactions and compacted offsets.
-        while (at := await self._consumer.position(tp)) < high:
-            got = await self._consumer.getmany(tp, timeout_ms=1000, max_records=high - at)
-            records += (r for part in got.values() for r in part if r.offset < high)
-        return records
+        while await self._consumer.position(tp) < high:
+            got = await inside.fetch(self._consumer, [tp], 1000)
+            records += (_before(part, high) for part in got.values())
+        return Records.joined(records)
 
     def _bounded(self, doing: str, extra_s: float = 0.0) -> Any:
         return translated(doing, self._cluster.bootstrap, self._cluster.timeout_s + extra_s)
+
+
+def _before(records: Records, end: int) -> Records:
+    """Return those of one partition whose offset is lower."""
+    return records[: int(np.searchsorted(records.offset, end))]

@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 from numpy.typing import NDArray
 
+from aurora_batch.adapters.kafka import inside
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import settled, translated
 from aurora_batch.adapters.kafka.once import refused, sent_once
@@ -106,8 +107,9 @@ class Sink:
             count += len(columns)
             places = self._places(topic, columns)
             for place in np.unique(places).tolist():
-                rows = columns.take(np.flatnonzero(places == place))
-                full += [(topic, place, batch) for batch in self._batches(rows)]
+                rows = np.flatnonzero(places == place)
+                for batch in inside.batches(self._producer, columns, rows):
+                    full.append((topic, place, batch))
         return Staged(full, count)
 
     def _places(self, topic: str, messages: Messages) -> NDArray[np.int64]:
@@ -119,16 +121,6 @@ class Sink:
         own = pa.array(messages.partition % len(self._partitions[topic]))
         chosen: NDArray[np.int64] = pc.coalesce(of_key, own).to_numpy()
         return chosen
-
-    def _batches(self, messages: Messages) -> list[Any]:
-        """Return messages of one partition as record batches, in their order."""
-        batches: list[Any] = []
-        for m in messages:
-            if not batches or not _append(batches[-1], m):
-                batches.append(self._producer.create_batch())
-                if not _append(batches[-1], m):
-                    raise BrokerError(f"a record of {len(m.value or b'')} bytes fits nowhere")
-        return batches
 
     async def send(self, staged: Staged) -> None:
         """Send everything and wait until the broker has it."""
@@ -209,8 +201,3 @@ class Sink:
 
     def _bounded(self, doing: str, seconds: float) -> Any:
         return translated(doing, self._cluster.bootstrap, seconds)
-
-
-def _append(batch: Any, m: Message) -> bool:
-    appended = batch.append(timestamp=None, key=m.key, value=m.value, headers=list(m.headers))
-    return appended is not None

@@ -11,12 +11,12 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
+from aurora_batch.adapters.kafka import inside
 from aurora_batch.adapters.kafka.cluster import Cluster
 from aurora_batch.adapters.kafka.errors import translated
 from aurora_batch.adapters.kafka.stopping import stopped
 from aurora_batch.alignment import Alignment, Merged
 from aurora_batch.errors import BrokerError
-from aurora_batch.schema import Record, Records
 
 Offsets = dict[int, int]  # partition -> next offset
 
@@ -58,6 +58,7 @@ class Source:
         async with self._bounded("connecting"):
             await self._consumer.start()
             self._consumer.assign(self._assigned)
+            inside.watch(self._consumer)
 
     async def rewind(self) -> Offsets:
         """Seek to the committed offsets, or to the earliest of a new group; return them.
@@ -94,13 +95,13 @@ class Source:
             ]
             # Always everything: while a part of a fetch is unread, its broker is not asked for
             # more.
-            polled = await self._consumer.getmany(*wanted, timeout_ms=round(timeout_s * 1000))
-            for tp, part in polled.items():
-                self._alignment.add(tp.partition, Records.of(map(record_of, part)))
-            records = self._alignment.release(await self._ended())
-        if records or not self._alignment.waiting:
+            polled = await inside.fetch(self._consumer, wanted, round(timeout_s * 1000))
+            for tp, records in polled.items():
+                self._alignment.add(tp.partition, records)
+            merged = self._alignment.release(await self._ended())
+        if merged or not self._alignment.waiting:
             self._released = time.monotonic()
-        return records
+        return merged
 
     async def _ended(self) -> set[int]:
         """Return the partitions that need not be waited for: read to their end, or silent."""
@@ -154,9 +155,3 @@ class Source:
                 f"broker holds, {first} to {last}: records were deleted before they were decided, "
                 "or the topic was made anew; choose another kafka.group to begin at the earliest"
             )
-
-
-def record_of(r: Any) -> Record:
-    """Return a record as the rest of the program knows it."""
-    timestamp = r.timestamp * 1000 if r.timestamp >= 0 else -1
-    return Record(r.value, r.key, r.topic, r.partition, r.offset, timestamp, tuple(r.headers))
