@@ -8,6 +8,7 @@ and broker are processes of their own on this machine.
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aurora_batch.errors import AuroraError
 from benchmarks.stream import latency, table, throughput
-from benchmarks.stream.cells import BY_NAME, BY_QUIX, CELLS, Cell, Found
+from benchmarks.stream.cells import BY_NAME, BY_QUIX, CELLS, Cell, Found, Payload
 from benchmarks.stream.children import Failed
 from benchmarks.stream.place import Place
 from tests.broker import Broker, missing_tools
@@ -37,6 +38,8 @@ EXAMPLES = """examples:
   python -m benchmarks.stream --only latency-5 --rates 1000,10000
   python -m benchmarks.stream --kafka localhost:9092           a broker that is there
 """
+WIDTH = 100  # of tables that go to a file
+BUSY = 0.5  # of a core that others use
 QUIX_ENVIRONMENT = Path(".venv-peers") / "bin" / "python"
 NO_QUIX = (
     "Quix Streams is not installed: python3 -m venv .venv-peers && "
@@ -54,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     say = Console(stderr=True, highlight=False, quiet=args.quiet)
     cells = _chosen(args, say)
+    args.load = os.getloadavg()[0]
+    if args.load > BUSY:
+        say.print(f"this machine is busy (load {args.load:.1f}): ratios hold better than figures")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found = Found()
     try:
@@ -63,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say.print("stopped; what is finished:")
     except (Failed, AuroraError, KafkaException, RuntimeError) as error:
+        _report(args, found, say)
         sys.stderr.write(f"error: {error}\n")
         return 1
     _report(args, found, say)
@@ -72,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _place(args: argparse.Namespace, stack: ExitStack, say: Console) -> Place:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aurora-bench-")))
     if args.kafka:
-        return Place.at(args.kafka, None, folder)
+        return Place.at(args.kafka, args.broker_pid, folder)
     if missing := missing_tools():
         raise Failed(f"{' and '.join(missing)} not found: install a JDK and Maven, or use --kafka")
     say.print("==> starting a broker")
@@ -93,24 +100,31 @@ def _measure(
         span = args.warm + args.seconds
         payloads = dict.fromkeys(c.payload for c in cells if c.kind == "throughput")
         backlogs = {p: throughput.filled(place, p, span, args.count, tell) for p in payloads}
+        if first := [c for c in cells if c.kind == "throughput"][:1]:
+            # The broker is a JVM: what it does first, it does slowly.
+            _cell(args, first[0], place, backlogs, -1, Found([[]], [[]]), tell)
         for turn in range(args.rounds):
             found.throughput.append([])
             found.latency.append([])
             for cell in cells if turn % 2 == 0 else cells[::-1]:
                 bar.update(task, description=f"round {turn + 1}, {cell.name}", said="starting")
-                if cell.kind == "throughput":
-                    one = throughput.measured(
-                        place, cell, backlogs[cell.payload], turn, warm_s=args.warm,
-                        seconds=args.seconds, say=tell, quix=args.quix_python,
-                    )  # fmt: skip
-                    found.throughput[-1].append(one)
-                else:
-                    for point in latency.swept(
-                        place, cell, args.rates, turn, warm_s=args.warm, seconds=args.seconds,
-                        say=tell,
-                    ):  # fmt: skip
-                        found.latency[-1].append(point)
+                _cell(args, cell, place, backlogs, turn, found, tell)
                 bar.advance(task)
+
+
+def _cell(
+    args: argparse.Namespace, cell: Cell, place: Place, backlogs: dict[Payload, throughput.Backlog],
+    turn: int, found: Found, say: throughput.Progress,
+) -> None:  # fmt: skip
+    """Measure one cell, and note what it did in the round that is last."""
+    spans = {"warm_s": args.warm, "seconds": args.seconds, "say": say}
+    if cell.kind == "throughput":
+        backlog, quix = backlogs[cell.payload], args.quix_python
+        one = throughput.measured(place, cell, backlog, turn, quix=quix, **spans)
+        found.throughput[-1].append(one)
+        return
+    for point in latency.swept(place, cell, args.rates, turn, **spans):
+        found.latency[-1].append(point)
 
 
 def _chosen(args: argparse.Namespace, say: Console) -> list[Cell]:
@@ -138,10 +152,11 @@ def _has_quix(python: Path) -> bool:
 
 
 def _report(args: argparse.Namespace, found: Found, say: Console) -> None:
-    out = Console(highlight=False)
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     folder = args.out / time.strftime("stream-%Y%m%dT%H%M%SZ", time.gmtime())
     folder.mkdir(parents=True, exist_ok=True)
-    plain = {"command": sys.argv[1:], **table.plain(found)}
+    machine = {"cores": os.cpu_count(), "load_before": args.load, "load_after": os.getloadavg()[0]}
+    plain = {"command": sys.argv[1:], "machine": machine, **table.plain(found)}
     (folder / "stream.json").write_text(json.dumps(plain, indent=1) + "\n")
     if args.json:
         sys.stdout.write(json.dumps(plain) + "\n")
@@ -163,6 +178,10 @@ def _positive(text: str) -> float:
     return value
 
 
+def _whole(text: str) -> int:
+    return int(_positive(text))
+
+
 def _rates(text: str) -> list[float]:
     return sorted(_positive(part) for part in text.split(","))
 
@@ -182,14 +201,15 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add = parser.add_argument
     add("--kafka", metavar="HOST:PORT", help="default: a broker of its own (Java and Maven)")
+    add("--broker-pid", type=int, metavar="PID", help="of that broker, where it is on this machine")
     add("--list", action="store_true", help="print the cells and end")
     add("--only", type=_names, metavar="A,B", help="these cells")
     add("--full", action="store_true", help="all cells, and more rates")
     add("--seconds", type=_positive, default=10.0, help="measured of each cell or rate (10)")
     add("--warm", type=_positive, default=3.0, help="seconds before that, discarded (3)")
-    add("--rounds", type=int, default=1, help="medians are over so many (1)")
+    add("--rounds", type=_whole, default=1, help="medians are over so many (1)")
     add("--rates", type=_rates, metavar="R,R", help="requests/s to offer")
-    add("--count", type=int, metavar="N", help="requests in a backlog (default: by --seconds)")
+    add("--count", type=_whole, metavar="N", help="requests in a backlog (default: by --seconds)")
     add("--quix-python", type=Path, metavar="FILE", help=f"has quixstreams ({QUIX_ENVIRONMENT})")
     add("--out", type=Path, default=Path("results"), help="folder for raw results (results)")
     add("--quiet", action="store_true", help="no progress")

@@ -7,7 +7,7 @@ Payload = Literal["json", "arrow"]
 
 BY_WORKER, BY_LOOP, BY_QUIX = "worker", "aiokafka", "quix"
 # Requests that a backlog needs for each second: more than is decided in it on two cores.
-PER_SECOND = {"json": 250_000, "arrow": 1_200_000}
+PER_SECOND: dict[Payload, int] = {"json": 250_000, "arrow": 1_200_000}
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,11 @@ class Child:
     ) -> None:  # fmt: skip
         if self.running:
             self._process.kill()
-            self._process.wait()
+        self._process.wait()
+        self._thread.join(END_S)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def tool(module: str, spec: Mapping[str, Any]) -> Child:

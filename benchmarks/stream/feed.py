@@ -28,7 +28,9 @@ SLICE_S = 0.001  # between two pieces at a rate
 STAMP_S = 0.001  # of event time; requests of a backlog in it say the same moment
 QUEUED = 200_000  # records, at most, that wait in the client
 FLUSH_S = 60.0
-ARROW_HEADERS = [("content-type", schema.ARROW_CONTENT_TYPE.encode())]
+ARROW_HEADERS: list[tuple[str, str | bytes | None]] = [
+    ("content-type", schema.ARROW_CONTENT_TYPE.encode())
+]
 
 
 @dataclass(frozen=True)

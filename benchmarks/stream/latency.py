@@ -16,6 +16,7 @@ from benchmarks.stream.throughput import Progress
 from tests.storm.watch import fetched
 
 STAGES = ("aurora_score_seconds_bucket", "aurora_solve_seconds_bucket")
+QS = (50, 95, 99, 99.9)
 BEGIN_S = 90.0
 DRAIN_S = 8.0  # after the last request; what is not decided then cannot keep up
 F64 = NDArray[np.float64]
@@ -79,11 +80,11 @@ def _phase(
         after = stages_of(port)
         took, late = feed.latest("seconds") or np.nan, feed.latest("latest_s") or 0.0
     times = joined(np.load(sent), received, warm=round(warm_s * rate))
-    percentiles = np.percentile(times, (50, 95, 99, 99.9)) if times.size else [np.nan] * 4
+    p50, p95, p99, p999 = (float(np.percentile(times, q)) if times.size else np.nan for q in QS)
     sustained = times.size == count - round(warm_s * rate)
     decide = sum(quantile(before[stage], after[stage], 0.99) for stage in STAGES)
     return Latency(
-        cell.name, rate, count / took, 1e3 * late, *(float(p) for p in percentiles),
+        cell.name, rate, count / took, 1e3 * late, p50, p95, p99, p999,
         1e3 * decide, int(times.size), bool(sustained),
     )  # fmt: skip
 

@@ -69,13 +69,15 @@ def pieces(consumer: Consumer, silence_s: float) -> Iterator[tuple[int, list[byt
     quiet = time.monotonic()
     while time.monotonic() - quiet < silence_s:
         found = consumer.consume(PIECE, 0) or consumer.consume(1, 0.1)
-        now, values, ends = time.time_ns(), [], set()
+        now = time.time_ns()
+        values: list[bytes] = []
+        ends: set[int] = set()
         for message in found:
             error = message.error()
             if error is None:
-                values.append(message.value())
+                values.append(message.value() or b"")
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001, its public name
-                ends.add(message.partition())
+                ends.add(message.partition() or 0)
             else:
                 raise SystemExit(str(error))
         if values:

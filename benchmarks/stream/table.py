@@ -32,10 +32,12 @@ def number(value: float, form: str = ",.0f") -> str:
 
 def throughput(found: Found) -> Table:
     """Return a row for each cell: medians over the rounds."""
-    shown = Table(box=SIMPLE_HEAD, title="a backlog, from broker to broker")
-    shown.add_column("cell")
-    shown.add_column("what")
-    for name in ("routes/s", "measured s", "CPU s per million: worker", "broker", "in = out"):
+    shown = Table(
+        box=SIMPLE_HEAD, title="a backlog, from broker to broker; CPU in seconds per million"
+    )
+    shown.add_column("cell", no_wrap=True)
+    shown.add_column("what", no_wrap=True)
+    for name in ("routes/s", "over s", "CPU, worker", "CPU, broker", "in = out"):
         shown.add_column(name, justify="right")
     for name in _in_order(t.cell for one in found.throughput for t in one):
         same = [t for one in found.throughput for t in one if t.cell == name]
@@ -45,7 +47,7 @@ def throughput(found: Found) -> Table:
             number(median(t.seconds for t in same), ".1f"),
             number(median(t.worker_cpu for t in same), ".2f"),
             number(median(t.broker_cpu for t in same), ".2f"),
-            f"{same[-1].consumed:,}" if equal else f"{same[-1].consumed:,} != {same[-1].decided:,}",
+            f"{same[-1].consumed:,}{'' if equal else f' != {same[-1].decided:,}'}",
         )  # fmt: skip
     return shown
 
@@ -96,7 +98,7 @@ def of_latency(found: Found) -> Table:
     """Return a row for each cell and rate, milliseconds."""
     shown = Table(box=SIMPLE_HEAD, title="record to record, milliseconds")
     for name in ("cell", "offered/s", "sent/s", *PERCENTILES.values(), "decide p99", "late"):
-        shown.add_column(name, justify="left" if name == "cell" else "right")
+        shown.add_column(name, justify="left" if name == "cell" else "right", no_wrap=True)
     for one in latencies(found):
         marks = [number(getattr(one, p), ".1f") for p in (*PERCENTILES, "decide_p99", "late_ms")]
         behind = "" if one.sustained else "  falls behind"
