@@ -38,7 +38,7 @@ EXAMPLES = """examples:
   python -m benchmarks.stream --only latency-5 --rates 1000,10000
   python -m benchmarks.stream --kafka localhost:9092           a broker that is there
 """
-WIDTH = 100  # of tables that go to a file
+WIDTH = 110  # of tables that go to a file
 BUSY = 0.5  # of a core that others use
 QUIX_ENVIRONMENT = Path(".venv-peers") / "bin" / "python"
 NO_QUIX = (
@@ -152,6 +152,8 @@ def _has_quix(python: Path) -> bool:
 
 
 def _report(args: argparse.Namespace, found: Found, say: Console) -> None:
+    if not any(found.throughput + found.latency):
+        return
     out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     folder = args.out / time.strftime("stream-%Y%m%dT%H%M%SZ", time.gmtime())
     folder.mkdir(parents=True, exist_ok=True)

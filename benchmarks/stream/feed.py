@@ -26,7 +26,7 @@ BLOCK = 50_000  # requests that are made and encoded once
 ROWS = 1_000  # of an Arrow record
 SLICE_S = 0.001  # between two pieces at a rate
 STAMP_S = 0.001  # of event time; requests of a backlog in it say the same moment
-QUEUED = 200_000  # records, at most, that wait in the client
+QUEUED = 200_000  # requests, at most, that wait in the client when more are made
 FLUSH_S = 60.0
 ARROW_HEADERS: list[tuple[str, str | bytes | None]] = [
     ("content-type", schema.ARROW_CONTENT_TYPE.encode())
@@ -153,13 +153,14 @@ class Feed:
 def fill(feed: Feed) -> None:
     """Send a backlog, its event times at the rate from the start on."""
     spec, sent = feed.spec, 0
-    step = ROWS if spec.payload == "arrow" else max(1, round(spec.rate * STAMP_S))
+    rows = ROWS if spec.payload == "arrow" else 1
+    step = max(rows, round(spec.rate * STAMP_S))
     while sent < spec.count:
         high = min(spec.count, sent + step)
         feed.send(sent, high, spec.start_us + round(sent / spec.rate * 1e6))
         sent = high
         if sent % (200 * step) == 0:
-            feed.wait(QUEUED)
+            feed.wait(QUEUED // rows)
             say(sent=sent)
     feed.wait()
     say(sent=sent)

@@ -16,6 +16,8 @@ RATIOS = (
     ("A/A: the same again", "json-again", "json", "per_s"),
     ("worker / aiokafka, record by record", "json", "aiokafka", "per_s"),
     ("worker / Quix Streams", "json", "quix", "per_s"),
+    ("CPU, aiokafka / worker", "aiokafka", "json", "worker_cpu"),
+    ("CPU, Quix Streams / worker", "quix", "json", "worker_cpu"),
     ("exactly once / at least once, JSON", "json", "json-alo", "per_s"),
     ("exactly once / at least once, Arrow", "arrow", "arrow-alo", "per_s"),
     ("Arrow / JSON", "arrow", "json", "per_s"),
