@@ -38,6 +38,7 @@ EXAMPLES = """examples:
   python -m benchmarks.stream --only latency-5 --rates 1000,10000
   python -m benchmarks.stream --kafka localhost:9092           a broker that is there
 """
+STOPPED = 130  # as a shell says that Ctrl-C ended it
 WIDTH = 110  # of tables that go to a file
 BUSY = 0.5  # of a core that others use
 QUIX_ENVIRONMENT = Path(".venv-peers") / "bin" / "python"
@@ -61,19 +62,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.load > BUSY:
         say.print(f"this machine is busy (load {args.load:.1f}): ratios hold better than figures")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    found = Found()
+    found, code = Found(), 0
     try:
         with ExitStack() as stack:
             place = _place(args, stack, say)
             _measure(args, cells, place, found, say)
     except KeyboardInterrupt:
         say.print("stopped; what is finished:")
+        code = STOPPED
     except (Failed, AuroraError, KafkaException, RuntimeError) as error:
-        _report(args, found, say)
         sys.stderr.write(f"error: {error}\n")
-        return 1
+        code = 1
     _report(args, found, say)
-    return 0
+    return code
 
 
 def _place(args: argparse.Namespace, stack: ExitStack, say: Console) -> Place:
@@ -138,7 +139,7 @@ def _chosen(args: argparse.Namespace, say: Console) -> list[Cell]:
     if args.quix_python is None:
         args.quix_python = QUIX_ENVIRONMENT if QUIX_ENVIRONMENT.exists() else Path(sys.executable)
     if any(cell.by == BY_QUIX for cell in cells) and not _has_quix(args.quix_python):
-        say.print(NO_QUIX)
+        say.print(NO_QUIX, soft_wrap=True)
         cells = [cell for cell in cells if cell.by != BY_QUIX]
     return cells
 
@@ -165,7 +166,8 @@ def _report(args: argparse.Namespace, found: Found, say: Console) -> None:
     else:
         if any(found.throughput):
             out.print(table.throughput(found))
-            out.print(table.of_ratios(found))
+            if table.ratios(found):
+                out.print(table.of_ratios(found))
         if any(found.latency):
             out.print(table.of_latency(found))
     if any(one.sustained for several in found.latency for one in several):
