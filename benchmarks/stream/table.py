@@ -111,7 +111,7 @@ def of_latency(found: Found) -> Table:
 def draw(found: Found, path: Path) -> None:
     """Draw latency over load, a panel for each cell; needs matplotlib (extra `report`)."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
     from benchmarks import drawing
 
@@ -126,7 +126,8 @@ def draw(found: Found, path: Path) -> None:
             x, y = [o.offered for o in own], [getattr(o, figure) for o in own]
             axes.plot(x, y, marker="o", ms=3.5, color=color, label=title)
         drawing.log_log(axes, BY_NAME[name].says, "requests per second offered")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        axes.set_xticks(x, [f"{rate / 1e3:g}k" for rate in x])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g} ms"))
     panels[0].legend(frameon=False, fontsize=8, labelcolor=drawing.INK)
     drawing.save(canvas, path)
