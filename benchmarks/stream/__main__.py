@@ -153,7 +153,7 @@ def _has_quix(python: Path) -> bool:
 
 
 def _report(args: argparse.Namespace, found: Found, say: Console) -> None:
-    if not any(found.throughput + found.latency):
+    if not any([*found.throughput, *found.latency]):
         return
     out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     folder = args.out / time.strftime("stream-%Y%m%dT%H%M%SZ", time.gmtime())

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -63,7 +64,8 @@ def ratios(found: Found) -> dict[str, tuple[float, float, float]]:
             by = {t.cell: getattr(t, figure) for t in one}
             if top in by and bottom in by:
                 values.append(by[top] / by[bottom])
-        if values and not any(map(math.isnan, values)):
+        values = [value for value in values if not math.isnan(value)]
+        if values:
             said[title] = (median(values), min(values), max(values))
     return said
 
@@ -138,13 +140,16 @@ def _in_order(names: Iterable[str]) -> Sequence[str]:
 
 
 def plain(found: Found) -> dict[str, object]:
-    """Return everything for JSON, each figure of each round."""
-    from dataclasses import asdict
-
-    rounds: list[list[Throughput]] = found.throughput
+    """Return everything for JSON, each figure of each round; null where there is none."""
+    fields = ("median", "least", "largest")
     return {
-        "throughput": [[asdict(t) for t in one] for one in rounds],
-        "latency": [[asdict(o) for o in one] for one in found.latency],
-        "ratios": {k: dict(zip(("median", "least", "largest"), v, strict=True))
-                   for k, v in ratios(found).items()},
-    }  # fmt: skip
+        "throughput": [[_said(t) for t in one] for one in found.throughput],
+        "latency": [[_said(o) for o in one] for one in found.latency],
+        "ratios": {k: dict(zip(fields, v, strict=True)) for k, v in ratios(found).items()},
+    }
+
+
+def _said(figures: Throughput | Latency) -> dict[str, object]:
+    return {
+        k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(figures).items()
+    }

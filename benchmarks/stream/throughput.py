@@ -144,7 +144,7 @@ def _watched(
             looks.append(Look(at, requests, workers, broker))
             say(f"{requests:,} of {backlog.count:,} requests decided")
             if requests >= backlog.count or at - looks[0].at >= warm_s + seconds:
-                return [look for look in looks if look.at - looks[0].at >= warm_s] or looks
+                return [look for look in looks if look.at - looks[0].at >= warm_s]
         elif at > deadline:
             raise Failed(f"nothing was decided: {children[0].last_words}")
         for child in children:
@@ -156,11 +156,13 @@ def _watched(
 
 def _figures(cell: Cell, looks: list[Look], consumed: int, decided: int) -> Throughput:
     # When the backlog ended within the last interval is not known.
-    first, last = looks[0], looks[-2] if len(looks) > 2 else looks[-1]
-    seconds, done = last.at - first.at, last.requests - first.requests
-    millions = done / 1e6 or NAN
+    looks = looks[:-1] if len(looks) > 2 else looks
+    if len(looks) < 2:  # it ended while the worker was warming up: --count is too small
+        return Throughput(cell.name, NAN, 0.0, NAN, NAN, consumed, decided)
+    first, last = looks[0], looks[-1]
+    seconds, millions = last.at - first.at, (last.requests - first.requests) / 1e6 or NAN
     return Throughput(
-        cell.name, done / seconds if seconds else NAN, seconds,
+        cell.name, 1e6 * millions / seconds, seconds,
         (last.worker_s - first.worker_s) / millions, (last.broker_s - first.broker_s) / millions,
         consumed, decided,
     )  # fmt: skip
