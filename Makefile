@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 42
 STEPS ?= 120
+PEERS := .venv-peers
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka kafka storm soak sim-run sim-metrics-run check bench bench-allocation format clean
+.PHONY: help demo test test-kafka kafka storm soak sim-run sim-metrics-run check bench bench-allocation bench-stream format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -61,9 +62,18 @@ bench: $(STAMP) ## benchmarks: time and quality, with ratios
 bench-allocation: $(STAMP) ## the solver beside SciPy and OR-Tools on named instances (minutes)
 	@$(BIN)/python -m benchmarks.table
 
+$(PEERS)/.installed: benchmarks/stream/peers/requirements.txt
+	@echo "==> making $(PEERS) with Quix Streams (once)"
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r benchmarks/stream/peers/requirements.txt \
+		&& touch $@ || echo "Quix Streams could not be installed: its row is left out" >&2
+
+bench-stream: $(STAMP) $(PEERS)/.installed ## from broker to broker at a real Kafka, beside peers (minutes; ARGS="--full")
+	@$(BIN)/python -m benchmarks.stream $(ARGS)
+
 format: $(STAMP) ## format and fix what can be fixed
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 clean: ## remove the environment, caches and outputs
-	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
+	rm -rf $(VENV) $(PEERS) out .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The worker from broker to broker: throughput, latency over load, and peers in the same run."""

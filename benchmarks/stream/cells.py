@@ -1,0 +1,94 @@
+"""What can be measured, by name, and what a measurement found."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Payload = Literal["json", "arrow"]
+
+BY_WORKER, BY_LOOP, BY_QUIX = "worker", "aiokafka", "quix"
+# Requests that a backlog needs for each second: more than is decided in it on two cores.
+PER_SECOND: dict[Payload, int] = {"json": 250_000, "arrow": 1_200_000}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to measure."""
+
+    name: str
+    says: str
+    payload: Payload = "json"
+    exactly_once: bool = True
+    shards: int = 1
+    by: str = BY_WORKER
+    linger_ms: float = 20.0
+    kind: Literal["throughput", "latency"] = "throughput"
+    usual: bool = True  # part of a run without --full
+
+
+def _of_worker() -> list[Cell]:
+    cells = [Cell("json", "JSON, exactly once"), Cell("json-again", "the same again (A/A)")]
+    for payload in ("json", "arrow"):
+        for shards in (1, 2):
+            for once in (True, False):
+                name = payload + ("-2" if shards == 2 else "") + ("" if once else "-alo")
+                way = "exactly once" if once else "at least once"
+                words = "JSON" if payload == "json" else "Arrow"
+                says = f"{words}, {way}" + (", 2 shards" if shards == 2 else "")
+                usual = shards == 1 or (once and payload == "json")
+                if name != "json":
+                    cells.append(Cell(name, says, payload, once, shards, usual=usual))
+    return cells
+
+
+CELLS = (
+    *_of_worker(),
+    Cell("aiokafka", "aiokafka, record by record", by=BY_LOOP),
+    Cell("quix", "Quix Streams", by=BY_QUIX),
+    Cell("latency-20", "linger 20 ms, exactly once", kind="latency"),
+    Cell("latency-5", "linger 5 ms, exactly once", linger_ms=5.0, kind="latency"),
+    Cell("latency-20-alo", "linger 20 ms, at least once", exactly_once=False, kind="latency",
+         usual=False),
+    Cell("latency-5-alo", "linger 5 ms, at least once", exactly_once=False, linger_ms=5.0,
+         kind="latency", usual=False),
+    Cell("latency-arrow", "Arrow, linger 20 ms, exactly once", "arrow", kind="latency",
+         usual=False),
+)  # fmt: skip
+BY_NAME = {cell.name: cell for cell in CELLS}
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What one cell did with a backlog; CPU is in seconds for a million requests."""
+
+    cell: str
+    per_s: float  # requests decided and committed
+    seconds: float  # over which that was measured
+    worker_cpu: float
+    broker_cpu: float  # nan where the broker is not ours
+    consumed: int  # requests, from the first to the last
+    decided: int  # as a reader of committed records counts them
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Record to record at one offered rate, milliseconds."""
+
+    cell: str
+    offered: float  # requests per second asked for
+    sent_per_s: float  # that the producer reached
+    late_ms: float  # largest delay of the producer behind its rate
+    p50: float
+    p95: float
+    p99: float
+    p999: float
+    decide_p99: float  # score and solve of a micro-batch, as the worker counts them
+    count: int  # requests after the warm-up
+    sustained: bool  # all were decided in time
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything, round by round."""
+
+    throughput: list[list[Throughput]] = field(default_factory=list)
+    latency: list[list[Latency]] = field(default_factory=list)

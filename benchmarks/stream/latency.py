@@ -1,0 +1,132 @@
+"""Record to record: from when a request is sent until its committed decision is read."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.stream.cells import Cell, Latency
+from benchmarks.stream.children import Child, Failed, tool
+from benchmarks.stream.feed import ROWS
+from benchmarks.stream.place import PARTITIONS, Place
+from benchmarks.stream.throughput import Progress
+from tests.storm.watch import fetched
+
+STAGES = ("aurora_score_seconds_bucket", "aurora_solve_seconds_bucket")
+QS = (50, 95, 99, 99.9)
+BEGIN_S = 90.0
+DRAIN_S = 8.0  # after the last request; what is not decided then cannot keep up
+F64 = NDArray[np.float64]
+Buckets = dict[str, dict[float, float]]  # stage -> upper edge, seconds -> observations up to it
+
+
+def swept(
+    place: Place, cell: Cell, rates: Sequence[float], turn: int, *, warm_s: float, seconds: float,
+    say: Progress,
+) -> Iterator[Latency]:  # fmt: skip
+    """Yield the latency at each rate, rising, up to the first that cannot be kept up with."""
+    requests = f"{place.prefix}.{cell.name}.{turn}.requests"
+    settings = place.settings(cell, requests, turn)
+    place.create(settings)
+    with ExitStack() as stack:
+        worker = stack.enter_context(place.worker(settings, "0/1", "--metrics-port", "0"))
+        said = worker.line("metrics at", BEGIN_S)
+        port = int(said.partition("/metrics")[0].rpartition(":")[2])
+        worker.line("begins at", BEGIN_S)
+        topics = settings.kafka.topics
+        # The first micro-batch waits for the kernels; it belongs to no rate.
+        _phase(place, cell, topics.requests, topics.decisions, port, 2_000.0, 0.0, 1.0, BEGIN_S)
+        for rate in rates:
+            say(f"{rate:,.0f} requests/s")
+            found = _phase(
+                place, cell, topics.requests, topics.decisions, port, rate, warm_s, seconds, DRAIN_S
+            )
+            yield found
+            if not found.sustained:
+                break
+        else:
+            worker.stop()
+    place.drop_outputs(settings)
+    place.drop(requests)
+
+
+def _phase(
+    place: Place, cell: Cell, requests: str, decisions: str, port: int, rate: float,
+    warm_s: float, seconds: float, drain_s: float,
+) -> Latency:  # fmt: skip
+    """Offer one rate and measure."""
+    rows = ROWS if cell.payload == "arrow" else 1
+    count = max(rows, round(rate * (warm_s + seconds)) // rows * rows)
+    sent, received = place.folder / "sent.npy", place.folder / "received.npz"
+    received.unlink(missing_ok=True)
+    common = {
+        "bootstrap": place.bootstrap, "partitions": PARTITIONS, "payload": cell.payload,
+        "count": count,
+    }  # fmt: skip
+    with (
+        tool("read", {**common, "topic": decisions, "received": str(received)}) as reader,
+        tool("feed", {**common, "topic": requests, "rate": rate, "sent": str(sent)}) as feed,
+    ):
+        reader.line("ready")
+        feed.go()
+        feed.line("began")
+        time.sleep(warm_s)
+        before = stages_of(port)
+        feed.wait(warm_s + seconds + BEGIN_S)
+        _wait(reader, drain_s)
+        after = stages_of(port)
+        took, late = feed.latest("seconds") or np.nan, feed.latest("latest_s") or 0.0
+    times = joined(np.load(sent), received, warm=round(warm_s * rate))
+    p50, p95, p99, p999 = (float(np.percentile(times, q)) if times.size else np.nan for q in QS)
+    sustained = times.size == count - round(warm_s * rate)
+    decide = sum(quantile(before[stage], after[stage], 0.99) for stage in STAGES)
+    return Latency(
+        cell.name, rate, count / took, 1e3 * late, p50, p95, p99, p999,
+        1e3 * decide, int(times.size), bool(sustained),
+    )  # fmt: skip
+
+
+def _wait(reader: Child, within_s: float) -> None:
+    """Let the reader see the rest, as far as it comes in time."""
+    try:
+        reader.wait(within_s)
+    except Failed:
+        if not reader.running:
+            raise
+        reader.stop()  # it writes what it has
+
+
+def joined(sent: NDArray[np.int64], received: object, warm: int) -> F64:
+    """Return milliseconds from sending to receipt of the requests from number `warm` on.
+
+    The first receipt counts, which only differs where delivery is at least once.
+    """
+    with np.load(str(received)) as found:
+        number, at = found["number"], found["at"]
+    number, first = np.unique(number, return_index=True)
+    chosen = (number >= warm) & (number < sent.size)
+    number, at = number[chosen], at[first][chosen]
+    return np.asarray((at - sent[number]) / 1e6, np.float64)
+
+
+def stages_of(port: int) -> Buckets:
+    """Return the histograms of the stages of a decision."""
+    found: Buckets = {stage: {} for stage in STAGES}
+    for family in text_string_to_metric_families(fetched(port, "/metrics")):
+        for sample in family.samples:
+            if sample.name in found:
+                found[sample.name][float(sample.labels["le"])] = sample.value
+    return found
+
+
+def quantile(before: dict[float, float], after: dict[float, float], q: float) -> float:
+    """Return a quantile, seconds, of what was observed between; linear within a bucket."""
+    edges = np.array([0.0, *after])
+    counts = np.array([0.0, *(n - before.get(edge, 0.0) for edge, n in after.items())])
+    if counts.size < 2 or not counts[-1]:
+        return float("nan")
+    finite = np.isfinite(edges)
+    return float(np.interp(q * counts[-1], counts[finite], edges[finite]))
