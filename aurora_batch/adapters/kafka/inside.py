@@ -26,7 +26,7 @@ from kernels.recordbatch import I64, LAST_MS
 
 KNOWN = ("0.14.",)  # how the versions begin whose insides are known
 # Bytes as fetched that are read in a thread: fewer take less long than the way there and back.
-THREAD_FROM = 256 * 1024
+THREAD_FROM = 512 * 1024
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
 

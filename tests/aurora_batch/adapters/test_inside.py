@@ -270,9 +270,11 @@ Fetch = Callable[[Any, int], Awaitable[list[Record]]]
 
 @pytest.fixture(params=["inside", "public"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to the same records."""
+    """Both ways to the same records; the one inside makes no object for any."""
     if request.param == "public":
         monkeypatch.setattr(inside, "KNOWN", ("no version",))
+    else:
+        monkeypatch.setattr(inside, "_record_of", None)
     return str(request.param)
 
 
@@ -346,6 +348,48 @@ def test_sent_and_fetched(way: str, topic: tuple[Cluster, str]) -> None:
             consumer.seek(tps[0], 1400)
             again = await fetch_all(consumer, tps[:1], 100)
             assert again == first[1400:]
+
+    run(go())
+
+
+def test_what_was_fetched_before_anybody_watched_is_not_lost(topic: tuple[Cluster, str]) -> None:
+    """It goes one by one; what is fetched afterwards goes at once, in the same order."""
+
+    async def go() -> None:
+        cluster, name = topic
+        producer, consumer = clients(cluster)
+        tp = TopicPartition(name, 0)
+        async with producer, consumer:
+            await send_rows(producer, name, MESSAGES, list(range(100)))
+            consumer.assign([tp])
+            consumer.seek(tp, 3)
+            while tp not in consumer._fetcher._records:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            got = await fetch_all(consumer, [tp], 97)
+            await send_rows(producer, name, MESSAGES, list(range(100, 200)))
+            got += await fetch_all(consumer, [tp], 100)
+            assert [r.offset for r in got] == list(range(3, 200))
+            assert [r.value for r in got] == [MESSAGES[i].value for i in range(3, 200)]
+
+    run(go())
+
+
+def test_a_consumer_that_wants_few_at_a_time_gets_few(topic: tuple[Cluster, str]) -> None:
+    """`max_poll_records` is aiokafka's affair."""
+
+    async def go() -> None:
+        cluster, name = topic
+        producer, consumer = clients(cluster)
+        consumer._max_poll_records = 7
+        tp = TopicPartition(name, 0)
+        async with producer, consumer:
+            await send_rows(producer, name, MESSAGES, list(range(20)))
+            consumer.assign([tp])
+            consumer.seek(tp, 0)
+            sizes: list[int] = []
+            while sum(sizes) < 20:
+                sizes += map(len, (await inside.fetch(consumer, [tp], 200)).values())
+            assert sizes == [7, 7, 6]
 
     run(go())
 
