@@ -1,8 +1,9 @@
 """Requests and decisions as Arrow columns and as payloads, JSON and Arrow IPC (spec, 3).
 
-The way of a payload: `json_reading` or `arrow_reading` makes columns of it, `rules` brings them to
-canonical form and finds what is wrong, `decoding` puts the two together. `fields` is the table of
-what each field may say; `aurora_batch.contracts` publishes the same table as JSON Schema.
+The way of a payload: `json_reading` (plain ones: `plain_json`) or `arrow_reading` makes columns of
+it, `rules` brings them to canonical form and finds what is wrong, `decoding` puts the two together.
+`fields` is the table of what each field may say; `aurora_batch.contracts` publishes the same table
+as JSON Schema.
 """
 
 from aurora_batch.schema.arrow_reading import ARROW_CONTENT_TYPE

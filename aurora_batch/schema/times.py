@@ -17,6 +17,13 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 Faults = dict[int, tuple[Fault, str]]  # by row
 
+# The ordinary form, and only dates that exist: out of range, such a time is not said again.
+_DAY = (
+    r"(?:\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)"
+    r"|02-(?:0[1-9]|1\d|2[0-8]))|20(?:0[48]|[2468][048]|[13579][26])-02-29)"
+)
+_CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?"
+_ORDINARY = re.compile(rf"{_DAY}[T ]{_CLOCK}(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 _NAIVE = r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?$"
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -52,14 +59,15 @@ def _read(text: str) -> int | tuple[Fault, str]:
     match = _RFC3339.fullmatch(text)
     if not match:
         return Fault.WRONG_TYPE, f"{_EXPECTED_TEXT}, got {shown(text)}"
+    got = "" if _ORDINARY.fullmatch(text) else f", got {shown(text)}"
     day, clock, fraction, offset = match.groups()
     try:
         time = datetime.fromisoformat(f"{day}T{clock}{offset.upper()}").astimezone(UTC)
     except (ValueError, OverflowError):
-        return Fault.OUT_OF_RANGE, f"{_EXPECTED_RANGE}, got {shown(text)}"
+        return Fault.OUT_OF_RANGE, f"{_EXPECTED_RANGE}{got}"
     seconds = int(time.timestamp())
     if not 0 <= seconds < TIME_TO_S:
-        return Fault.OUT_OF_RANGE, f"{_EXPECTED_RANGE}, got {shown(text)}"
+        return Fault.OUT_OF_RANGE, f"{_EXPECTED_RANGE}{got}"
     return seconds * 10**6 + int((fraction or "")[:6].ljust(6, "0"))
 
 
