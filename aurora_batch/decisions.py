@@ -197,9 +197,7 @@ def _with_reserve(blocked: pa.ListArray, fleet: Fleet, outcome: Outcome, kept: I
     if outcome.kept is None or not kept.size:
         return blocked
     provider = _words(fleet.provider_ids, _take(fleet.offer_provider, outcome.kept.offer[kept]))
-    price, worth = (
-        pa.array(np.char.mod("%.4g", x[kept])) for x in (outcome.kept.price, outcome.kept.worth)
-    )
+    price, worth = (_short(x[kept]) for x in (outcome.kept.price, outcome.kept.worth))
     parts = ("reserve_price ", price, " at ", provider, " (worth ", worth, ")", "")
     said = pc.binary_join_element_wise(*parts)
     offsets = blocked.offsets.to_numpy().copy()
@@ -220,6 +218,13 @@ def _regions(fleet: Fleet) -> pa.Array:
     asked = [None, *fleet.regions, None]
     said = [name if name in own else own[0] for name in asked for own in fleet.offer_regions]
     return pa.array(said, pa.string())
+
+
+def _short(numbers: F64) -> pa.Array:
+    """Return the numbers with four digits; the distinct ones, since pools have few prices."""
+    known = pa.array(numbers).dictionary_encode()
+    said = list(map("%.4g".__mod__, known.dictionary.to_pylist()))
+    return pa.array(said, pa.string()).take(known.indices)
 
 
 def _alternatives(fleet: Fleet, outcome: Outcome) -> pa.Array:

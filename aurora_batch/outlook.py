@@ -15,7 +15,7 @@ router's state held when they were asked for, so they are the same wherever and 
 done.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock
 
@@ -81,16 +81,19 @@ class Sample:
 
     most: int
     pieces: tuple[pa.Table, ...] = ()
+    spans: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # see `origins`
 
     def add(self, requests: pa.Table) -> "Sample":
         """Return the latest of these and those."""
         if ORIGIN not in requests.column_names:
             none = pa.nulls(requests.num_rows, pa.int64())
             requests = requests.append_column(_SCHEMA.field(ORIGIN), none)
-        more = Sample(self.most, (*self.pieces, requests.select(_SCHEMA.names)))
+        piece = requests.select(_SCHEMA.names)
+        more = Sample(self.most, (*self.pieces, piece), _wider(self.spans, _spans(piece)))
         rows = sum(p.num_rows for p in more.pieces)
         if len(more.pieces) > PIECES or rows > 2 * self.most:
-            return Sample(self.most, (more.table(),))
+            whole = more.table()
+            return Sample(self.most, (whole,), _spans(whole))
         return more
 
     def table(self) -> pa.Table:
@@ -104,14 +107,27 @@ class Sample:
 
     def origins(self) -> dict[int, tuple[int, int]]:
         """Return the first and the last offset of each partition that the sample comes from."""
-        known = [p[ORIGIN].drop_null().to_numpy() for p in self.pieces]
-        origin = np.concatenate([np.zeros(0, np.int64), *known])
-        partition, offset = np.divmod(origin, OFFSETS)
-        spans: dict[int, tuple[int, int]] = {}
-        for p in np.unique(partition).tolist():
-            own = offset[partition == p]
-            spans[p] = int(own.min()), int(own.max())
-        return spans
+        return dict(sorted(self.spans.items()))
+
+
+def _spans(requests: pa.Table) -> dict[int, tuple[int, int]]:
+    """Return the first and the last offset of each partition that requests come from."""
+    partition, offset = np.divmod(requests[ORIGIN].drop_null().to_numpy(), OFFSETS)
+    known, which = np.unique(partition, return_inverse=True)
+    first, last = np.full(known.size, OFFSETS), np.zeros(known.size, np.int64)
+    np.minimum.at(first, which, offset)
+    np.maximum.at(last, which, offset)
+    return dict(zip(known.tolist(), zip(first.tolist(), last.tolist(), strict=True), strict=True))
+
+
+def _wider(
+    one: Mapping[int, tuple[int, int]], other: Mapping[int, tuple[int, int]]
+) -> dict[int, tuple[int, int]]:
+    both = dict(one)
+    for partition, (first, last) in other.items():
+        low, high = both.get(partition, (first, last))
+        both[partition] = min(low, first), max(high, last)
+    return both
 
 
 def _once_each(requests: pa.Table) -> pa.Table:

@@ -86,6 +86,21 @@ def test_of_requests_with_one_id_a_sample_has_the_first() -> None:
     assert sorted(Sample(10).add(twice).table()["gpu_hours"].to_pylist()) == [1.0, 2.0]
 
 
+@pytest.mark.parametrize("most", [2, 100])
+def test_a_sample_knows_where_its_requests_are_from(most: int) -> None:
+    """The first and the last offset in each partition, of those that it still holds."""
+    offsets = {0: [5, 9, 11], 3: [2, 4, 70]}
+    origins = [p * outlook.OFFSETS + o for p, some in offsets.items() for o in some]
+    requests = MANY.slice(0, 6).append_column(outlook.ORIGIN, pa.array(origins))
+    sample = Sample(most)
+    for i in range(6):
+        sample = sample.add(requests.slice(i, 1))
+
+    held = np.concatenate([p[outlook.ORIGIN].to_numpy() for p in sample.pieces]).tolist()
+    spans = {p: [o for o in some if p * outlook.OFFSETS + o in held] for p, some in offsets.items()}
+    assert sample.origins() == {p: (min(o), max(o)) for p, o in spans.items() if o}
+
+
 def test_at_first_nothing_is_kept() -> None:
     """Without a request seen there are no forecast and no prices, and the batch is its own best."""
     log = scarce()

@@ -130,6 +130,31 @@ def test_shortened_rows_hold_the_best_pairs(monkeypatch: pytest.MonkeyPatch) -> 
         assert short.rest[i] == (ranked[2] if ranked.size > 2 else -1.0)
 
 
+@pytest.mark.parametrize("top", [0, 3])
+def test_known_pairs_are_not_scored_again(top: int) -> None:
+    """Next best offers are the same from all feasible pairs as from scoring the served ones."""
+    made = market(200, 64, seed=9)
+    c = scoring.columns(made.requests, made.fleet, Tenants.from_settings(made.settings))
+    supply = Supply(made.fleet.pool_capacity, made.fleet.pool_capacity, np.zeros(0))
+    chosen = scoring.best_pairs(c, supply, Scoring.DOCUMENTED)[0]
+    chosen[::3] = -1
+    rows = scoring.feasible_rows(c, supply, Scoring.DOCUMENTED)
+
+    anew = scoring.next_best(c, supply, Scoring.DOCUMENTED, chosen, top)
+    known = scoring.next_best(c, supply, Scoring.DOCUMENTED, chosen, top, rows)
+
+    assert (anew[0] >= 0).any()
+    for one, other in zip(anew, known, strict=True):
+        assert one.tolist() == other.tolist()
+
+
+def test_tenants_are_those_of_the_settings_given() -> None:
+    """Resolved once for settings that stay the same, and again for others."""
+    budgets = [Tenants.from_settings(s).budget_ids for s in (SETTINGS, Settings(), SETTINGS)]
+
+    assert budgets == [("picky",), Tenants.from_settings(Settings()).budget_ids, ("picky",)]
+
+
 def test_a_wide_fleet_needs_little_memory() -> None:
     """Filtering, scoring and listing 100,000 x 4,096 pairs stays below 1 GiB in a process."""
     script = (
