@@ -479,10 +479,12 @@ def test_an_unknown_aiokafka_is_said_once(
 
 
 async def new_topic(bootstrap: str, **said: str) -> tuple[Cluster, list[TopicPartition]]:
-    """Return a topic of two partitions."""
+    """Return a topic of two partitions that keeps what is dated long ago."""
     name = f"inside.{uuid.uuid4().hex[:8]}"
     cluster = cluster_of(settings_for(bootstrap))
-    await create_topics(cluster, {name: said}, partitions=2, replication=1)
+    await create_topics(
+        cluster, {name: {"retention.ms": "-1", **said}}, partitions=2, replication=1
+    )
     return cluster, [TopicPartition(name, p) for p in (0, 1)]
 
 
