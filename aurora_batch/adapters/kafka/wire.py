@@ -58,12 +58,15 @@ def decode(fetched: Fetched) -> tuple[Records, int] | None:
     None where the broker holds something older, or newer, than format v2. Raises
     `CorruptRecordException` where anything is damaged: then nothing of it counts.
     """
-    found = _batches(fetched)
+    where = f"{fetched.topic}/{fetched.partition}"
+    try:
+        found = _batches(fetched)
+    except OverflowError as error:
+        raise CorruptRecordException(f"{where}: an offset beyond all others") from error
     if found is None:
         return None
     data, batches = found
     status, kept, position, rows = kernel.index_records(data, batches, fetched.position)
-    where = f"{fetched.topic}/{fetched.partition}"
     if status:
         raise CorruptRecordException(
             f"{where}, batch at {batches.base_offset[kept]}: {kernel.STATUS[status]}"
