@@ -9,6 +9,8 @@ back, and stop the shard, for ever. A request whose decision would be is a dead 
 """
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
@@ -192,7 +194,11 @@ def dead_letter_messages(records: Records, decoded: Decoded, most: int = MAX_MES
 
     None is larger than `most` bytes, which are at least 4,096.
     """
-    return Messages.of(_dead_letter(records[r.index], r, most) for r in decoded.rejections)
+    letters = []
+    for index, of_record in groupby(decoded.rejections, attrgetter("index")):
+        record = records[index]  # made once: a payload of many bad rows is opened once
+        letters += [_dead_letter(record, rejection, most) for rejection in of_record]
+    return Messages.of(letters)
 
 
 def _dead_letter(record: Record, rejection: Rejection, most: int) -> Message:
