@@ -111,12 +111,15 @@ class Sample:
 
 def _spans(requests: pa.Table) -> dict[int, tuple[int, int]]:
     """Return the first and the last offset of each partition that requests come from."""
-    partition, offset = np.divmod(requests[ORIGIN].drop_null().to_numpy(), OFFSETS)
-    known, which = np.unique(partition, return_inverse=True)
-    first, last = np.full(known.size, OFFSETS), np.zeros(known.size, np.int64)
-    np.minimum.at(first, which, offset)
-    np.maximum.at(last, which, offset)
-    return dict(zip(known.tolist(), zip(first.tolist(), last.tolist(), strict=True), strict=True))
+    origin = requests[ORIGIN].drop_null().to_numpy()
+    partition = origin // OFFSETS
+    offset = origin - partition * OFFSETS
+    partitions = int(partition.max(initial=-1)) + 1
+    first, last = np.full(partitions, OFFSETS), np.zeros(partitions, np.int64)
+    np.minimum.at(first, partition, offset)
+    np.maximum.at(last, partition, offset)
+    known = np.flatnonzero(first < OFFSETS).tolist()
+    return {p: (int(first[p]), int(last[p])) for p in known}
 
 
 def _wider(
