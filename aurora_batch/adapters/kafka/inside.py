@@ -3,7 +3,8 @@
 aiokafka has no public way to whole record batches that it fetched, nor to send any that it has not
 built record by record. What is used of its insides is checked, with its version, when it is first
 needed; where it is not as expected, records go through its public names one by one, and a warning
-says so, once. Both ways give and send the same.
+says so, once. Both ways give and send the same (but that sent one by one, a header without a value
+has an empty one).
 """
 
 import asyncio
@@ -15,14 +16,21 @@ from typing import Any
 
 import aiokafka
 import numpy as np
-from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException
-from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
-from aurora_batch.adapters.kafka.wire import Fetched, decode, encode
 from aurora_batch.schema.records import NO_RECORDS, Message, Messages, Record, Records
 from kernels.recordbatch import I64, LAST_MS
+
+try:
+    from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
+    from aiokafka.protocol.fetch import FetchRequest
+
+    from aurora_batch.adapters.kafka.wire import Fetched, decode, encode
+except ImportError as error:
+    _ABSENT = [str(error)]
+else:
+    _ABSENT = []
 
 KNOWN = ("0.14.",)  # how the versions begin whose insides are known
 # Bytes as fetched that are read in a thread: fewer take less long than the way there and back.
@@ -110,10 +118,10 @@ _PRODUCER = (
 
 def _is_known(client: Any, names: Iterable[str]) -> bool:
     """Return whether aiokafka is as expected; say once where it is not."""
-    missing = [name for name in names if not _has(client, name)]
+    missing = [*_ABSENT, *(name for name in names if not _has(client, name))]
     if aiokafka.__version__.startswith(KNOWN) and not missing:
         return True
-    reason = f"aiokafka {aiokafka.__version__}{''.join(f', without {m}' for m in missing)}"
+    reason = f"aiokafka {aiokafka.__version__}{''.join(f', missing {m}' for m in missing)}"
     if reason not in _told:
         _told.add(reason)
         _log.warning("%s is not known inside: its records go one by one, slower", reason)
@@ -181,7 +189,7 @@ class _Tap:
                 result, _ = found[tp]
                 result._partition_records = part
 
-    def _unread(self, tp: TopicPartition) -> tuple[Any, Fetched] | None:
+    def _unread(self, tp: TopicPartition) -> "tuple[Any, Fetched] | None":
         result = self.fetcher._records.get(tp)
         part: Any = getattr(result, "_partition_records", None)
         if type(result) is not FetchResult or type(part) is not PartitionRecords:
@@ -214,7 +222,7 @@ class _Tap:
 class _Read:
     """What `getmany` drains in place of aiokafka's reader: one item, all records."""
 
-    def __init__(self, fetched: Fetched, found: tuple[Records, int] | Exception) -> None:
+    def __init__(self, fetched: "Fetched", found: tuple[Records, int] | Exception) -> None:
         self._found = found
         self.next_fetch_offset = fetched.position
 
@@ -229,7 +237,7 @@ class _Read:
             yield records
 
 
-def _read_all(found: Mapping[TopicPartition, tuple[Any, Fetched]]) -> dict[TopicPartition, _Read]:
+def _read_all(found: "Mapping[TopicPartition, tuple[Any, Fetched]]") -> dict[TopicPartition, _Read]:
     read = {}
     for tp, (_, fetched) in found.items():
         try:
@@ -276,6 +284,8 @@ def _appended(producer: Any, messages: Messages, stamps: I64) -> list[Any]:
 
 def warm_up() -> None:
     """Compile, or load from the cache, what reading and writing need."""
+    if _ABSENT:
+        return
     message = Messages.of([Message(b"value", b"key", (("name", b"value"),))])
     rows, stamps = np.zeros(1, np.int64), np.zeros(1, np.int64)
     for batch in encode(message, rows, stamps, 1024, 0, transactional=False):

@@ -3,8 +3,11 @@
 import asyncio
 import logging
 import struct
+import subprocess
+import sys
 import uuid
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiokafka
@@ -484,6 +487,28 @@ def test_an_unknown_aiokafka_is_said_once(
     with caplog.at_level(logging.WARNING):
         test_sent_and_fetched("public", topic)
     assert [r.message.partition(" is")[0] for r in caplog.records] == ["aiokafka 9.9"]
+
+
+LATER = """
+from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer import fetcher
+del fetcher.PartitionRecords
+from aurora_batch.adapters.kafka import inside
+inside.warm_up()
+assert not inside._is_known(object(), ())
+assert not inside._is_known(object(), ())
+"""
+
+
+def test_an_aiokafka_that_has_lost_a_name_is_no_error() -> None:
+    """Whatever the version says of itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", LATER],
+        cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "PartitionRecords" in done.stderr
 
 
 async def new_topic(bootstrap: str, **said: str) -> tuple[Cluster, list[TopicPartition]]:
