@@ -165,6 +165,7 @@ class Metrics:
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._distributions: dict[str, Distribution] = {}
+        self._flowed: dict[str, int] = {}  # totals of the account, as they were counted last
         for metric in TABLE:
             self._build(metric)
 
@@ -263,9 +264,8 @@ class Metrics:
             ("requests_decided_total", account.decided),
             ("requests_dead_lettered_total", account.dead),
         ):
-            counter = self._counters[name]
-            before = self.registry.get_sample_value(f"aurora_{name}") or 0.0
-            counter.inc(total - before)
+            self._counters[name].inc(total - self._flowed.get(name, 0))
+            self._flowed[name] = total
         self._gauges["requests_in_flight"].set(account.in_flight)
 
     def committed(self, done: Committed, account: Account) -> None:
@@ -292,19 +292,20 @@ class Metrics:
     def _count_decisions(self, done: Committed) -> None:
         if not done.decisions.num_rows:
             return
-        provider = done.decisions["provider"].fill_null(NO_PROVIDER)
-        columns = {n: done.decisions[n] for n in ("status", "reason", "policy")}
-        table = pa.table({"provider": provider, **columns, "seconds": pa.array(done.durations)})
-        keys = ["provider", "status", "reason", "policy"]
-        groups = table.group_by(keys).aggregate([([], "count_all"), ("seconds", "list")])
-        durations = groups["seconds_list"].combine_chunks()
-        for i, row in enumerate(groups.drop_columns("seconds_list").to_pylist()):
-            count, where = row["count_all"], row["provider"]
-            seconds = durations[i].values.to_numpy()
-            self._counters["route_requests_total"].labels(where, row["status"]).inc(count)
-            if row["reason"] != Reason.OK:
-                self._counters["route_failures_total"].labels(where, row["reason"]).inc(count)
-            self._distributions["route_duration_seconds"].observe(seconds, where, row["policy"])
+        group = np.zeros(done.decisions.num_rows, np.int64)
+        names: list[list[str]] = []
+        for column in ("provider", "status", "reason", "policy"):
+            values = done.decisions[column].combine_chunks().dictionary_encode("encode")
+            names.append([NO_PROVIDER if v is None else v for v in values.dictionary.to_pylist()])
+            group = group * len(names[-1]) + values.indices.to_numpy()
+        for found in np.unique(group).tolist():
+            seconds = done.durations[group == found]
+            places = np.unravel_index(found, [len(known) for known in names])
+            where, status, reason, policy = (n[i] for n, i in zip(names, places, strict=True))
+            self._counters["route_requests_total"].labels(where, status).inc(seconds.size)
+            if reason != Reason.OK:
+                self._counters["route_failures_total"].labels(where, reason).inc(seconds.size)
+            self._distributions["route_duration_seconds"].observe(seconds, where, policy)
 
     def _batch(self, batch: BatchRecord) -> None:
         gauge = self._gauges

@@ -6,12 +6,13 @@ may still wait, `take` closes it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aurora_batch.alignment import Merged
-from aurora_batch.progress import size_of
+from aurora_batch.progress import RECORD_BYTES
 from aurora_batch.schema import Records
 from aurora_batch.settings import BatchSettings
 
@@ -20,10 +21,15 @@ from aurora_batch.settings import BatchSettings
 class Batch:
     """A closed micro-batch, in the order of its log, which makes its decisions reproducible."""
 
-    records: Records  # by partition, and within it by offset
+    pieces: tuple[Records, ...]  # by partition, and within it by offset
     arrived: NDArray[np.float64]  # (n,) seconds of the clock
     wait_s: float  # from the first arrival to the close
     bytes: int  # about, in memory
+
+    @cached_property
+    def records(self) -> Records:
+        """All of them, copied by whoever asks first: not by the thread that polls."""
+        return Records.joined(self.pieces)
 
 
 class MicroBatch:
@@ -91,8 +97,8 @@ class MicroBatch:
         if not self._pieces:
             return []
         wait_s = self._clock() - self._pieces[0][1]
+        size = self._bytes + RECORD_BYTES * self._count
         pieces = sorted(self._pieces, key=lambda piece: int(piece[0].partition[0]))
         self._pieces, self._count, self._bytes = [], 0, 0
-        records = Records.joined([part for part, _ in pieces])
         arrived = np.repeat([at for _, at in pieces], [len(part) for part, _ in pieces])
-        return [Batch(records, arrived, wait_s, size_of(records))]
+        return [Batch(tuple(part for part, _ in pieces), arrived, wait_s, size)]

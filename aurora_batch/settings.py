@@ -181,6 +181,7 @@ class KafkaSettings(Section, frozen=True, kw_only=True):
     request_timeout_ms: Milliseconds = 10_000
     transaction_timeout_ms: Milliseconds = 30_000
     fetch_max_wait_ms: Milliseconds = 500
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"  # of what is sent
     max_in_flight_bytes: Bytes = Bytes(64 * 2**20)
     max_message_bytes: Bytes = Bytes(2**20)  # of a decision or dead letter, on the broker
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

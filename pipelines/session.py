@@ -174,11 +174,12 @@ class Session:
         # What a stop finds undecided is left to the successor: it may be more than a stop may take.
         while (batch := await self._closed.get()) and not self._stop.is_set():
             began = worker.clock()
-            decoded = await loop.run_in_executor(
-                worker.decoding, engine.decode, batch.records, worker.settings
-            )
+            decoded = await loop.run_in_executor(worker.decoding, self._read, batch)
             await self._decoded.put(Question(batch, decoded, worker.clock() - began))
         await self._decoded.put(None)
+
+    def _read(self, batch: Batch) -> Decoded:
+        return engine.decode(batch.records, self._worker.settings)
 
     async def _decide(self) -> None:
         """Steps 3 and 4, in their thread; the fleet is swapped here, between batches."""

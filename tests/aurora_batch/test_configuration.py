@@ -58,6 +58,7 @@ kafka:
   max_in_flight_bytes: 1GiB
   max_message_bytes: 64kB
   fetch_max_wait_ms: 3
+  compression: lz4
   security_protocol: SASL_SSL
   sasl_mechanism: SCRAM-SHA-512
   ssl_cafile: ca.pem
@@ -163,7 +164,7 @@ def test_a_full_file_is_loaded_field_by_field(folder: Path) -> None:
     assert (kafka.split, kafka.transactional) == ("gpu_type", "off")
     assert kafka.max_in_flight_bytes == 2**30
     assert kafka.max_message_bytes == 64_000
-    assert kafka.fetch_max_wait_ms == 3
+    assert (kafka.fetch_max_wait_ms, kafka.compression) == (3, "lz4")
     assert (kafka.request_timeout_ms, kafka.transaction_timeout_ms) == (1, 2)
     assert (kafka.security_protocol, kafka.sasl_mechanism) == ("SASL_SSL", "SCRAM-SHA-512")
     assert kafka.ssl_cafile == "ca.pem"

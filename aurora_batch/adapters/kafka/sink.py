@@ -32,6 +32,7 @@ from aurora_batch.schema import Message, Messages
 # mean hundreds of round trips for a micro-batch; brokers refuse more than 1 MiB.
 BATCH_BYTES = 512 * 1024
 _STOP_S = 2.0
+_COMPRESSION = {"none": None, **{name: name for name in ("gzip", "snappy", "lz4", "zstd")}}
 _PARTITIONER = DefaultPartitioner()
 
 
@@ -72,6 +73,7 @@ class Sink:
             enable_idempotence=True,
             transactional_id=transactional_id,
             transaction_timeout_ms=cluster.settings.transaction_timeout_ms,
+            compression_type=_COMPRESSION[cluster.settings.compression],
             max_batch_size=min(BATCH_BYTES, cluster.settings.max_message_bytes),
             **cluster.options,
         )
