@@ -198,10 +198,12 @@ def dead_letter_messages(records: Records, decoded: Decoded, most: int = MAX_MES
     for index, of_record in groupby(decoded.rejections, attrgetter("index")):
         record = records[index]  # made once: a payload of many bad rows is opened once
         letters += [_dead_letter(record, rejection, most) for rejection in of_record]
-    return Messages.of(letters)
+    return Messages.packed(letters)
 
 
-def _dead_letter(record: Record, rejection: Rejection, most: int) -> Message:
+def _dead_letter(
+    record: Record, rejection: Rejection, most: int
+) -> tuple[bytes | None, bytes | None, int, bytes]:
     """Return the bytes that were sent; where they are too many, the first ones and their number."""
     value = dead_letter_value(record, rejection)
     if _size(record.headers) > min(MAX_HEADERS, most // 4):
@@ -210,8 +212,10 @@ def _dead_letter(record: Record, rejection: Rejection, most: int) -> Message:
     if record.key is not None and len(record.key) > min(MAX_KEY, most // 4):
         record = structs.replace(record, key=None)
     headers = dead_letter_headers(record, rejection)
-    room = min(MAX_VALUE, most - size_of(Message(None, record.key, headers)) - CUT_BYTES)
+    packed = pack_headers(headers)
+    taken = len(record.key or b"") + len(packed) + OVERHEAD + CUT_BYTES
+    room = min(MAX_VALUE, most - taken)
     if value is not None and len(value) > room:
-        headers = (*headers, (CUT, str(len(value)).encode()))
+        packed = pack_headers((*headers, (CUT, str(len(value)).encode())))
         value = value[:room]
-    return Message(value, record.key, headers, record.partition)
+    return value, record.key, record.partition, packed

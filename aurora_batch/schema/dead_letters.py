@@ -5,6 +5,7 @@ can send it again. Of an Arrow payload only the bad row is kept, as a stream of 
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import pyarrow as pa
 
@@ -16,6 +17,7 @@ from aurora_batch.schema.records import Record
 PREFIX = "aurora-"
 # On a request that was a dead letter before: TOPIC:PARTITION:OFFSET[:ROW] of the original.
 REDRIVEN_FROM = PREFIX + "redriven-from"
+_VERSION = str(SCHEMA_VERSION)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -24,20 +26,21 @@ def dead_letter_headers(record: Record, rejection: Rejection) -> tuple[tuple[str
 
     `aurora-` headers of an earlier death are replaced, but for where it was sent again from.
     """
-    said = {
-        "reason": rejection.fault.value,
-        "detail": rejection.detail,
-        "topic": record.topic,
-        "partition": str(record.partition),
-        "offset": str(record.offset),
-        "row": None if rejection.row is None else str(rejection.row),
-        "schema-version": str(SCHEMA_VERSION),
-        "timestamp": rfc3339(record.timestamp_us),
-    }
+    said = (
+        ("aurora-reason", rejection.fault.value),
+        ("aurora-detail", rejection.detail),
+        ("aurora-topic", record.topic),
+        ("aurora-partition", str(record.partition)),
+        ("aurora-offset", str(record.offset)),
+        ("aurora-row", None if rejection.row is None else str(rejection.row)),
+        ("aurora-schema-version", _VERSION),
+        ("aurora-timestamp", rfc3339(record.timestamp_us)),
+    )
     own = tuple(h for h in record.headers if not h[0].startswith(PREFIX) or h[0] == REDRIVEN_FROM)
-    return own + tuple((PREFIX + name, text.encode()) for name, text in said.items() if text)
+    return own + tuple((name, text.encode()) for name, text in said if text)
 
 
+@lru_cache(1024)
 def rfc3339(timestamp_us: int) -> str | None:
     """Return UTC microseconds as headers say them; None for -1, no time.
 

@@ -7,6 +7,7 @@ matters (a dead letter, a header that says how to read), it is made when somebod
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, overload
 
@@ -178,6 +179,17 @@ class Messages(Sequence[Message]):
         )
 
     @classmethod
+    def packed(cls, rows: Sequence[tuple[bytes | None, bytes | None, int, bytes]]) -> "Messages":
+        """Return messages of value, key, partition and packed headers each."""
+        value, key, partition, headers = zip(*rows, strict=True) if rows else ((), (), (), ())
+        return cls(
+            pa.array(value, pa.binary()),
+            pa.array(key, pa.binary()),
+            np.array(partition, np.int64),
+            pa.array(headers, pa.binary()),
+        )
+
+    @classmethod
     def joined(cls, parts: Sequence["Messages"]) -> "Messages":
         """Return the messages of all parts, one after the other."""
         parts = [part for part in parts if len(part)] or [cls.of(())]
@@ -244,10 +256,15 @@ def pack_headers(headers: Headers) -> bytes:
         return NO_HEADERS
     parts = [_varint(len(headers))]
     for name, value in headers:
-        key = name.encode()
-        parts += (_varint(len(key)), key)
+        parts.append(_named(name))
         parts += (_varint(-1),) if value is None else (_varint(len(value)), value)
     return b"".join(parts)
+
+
+@lru_cache(1024)
+def _named(name: str) -> bytes:
+    key = name.encode()
+    return _varint(len(key)) + key
 
 
 def unpack_headers(packed: bytes) -> Headers:
@@ -276,6 +293,7 @@ def _part(packed: bytes, at: int, size: int) -> tuple[bytes, int]:
     return packed[at : at + size], at + size
 
 
+@lru_cache(1024)
 def _varint(number: int) -> bytes:
     """Return a zigzag varint (Protocol Buffers, sint32)."""
     rest = number << 1 if number >= 0 else (-number << 1) - 1
