@@ -39,14 +39,28 @@ class Decided:
     decide_s: float
 
 
-def decode(records: Records, settings: Settings) -> Decoded:
-    """Return the requests that are in records, and what is wrong with the others."""
+@dataclass(frozen=True)
+class Read:
+    """What is in a micro-batch."""
+
+    decoded: Decoded
+    dead_letters: Messages  # of what is no request
+
+
+def decode(records: Records, settings: Settings) -> Read:
+    """Return the requests that are in records, and the dead letters of the others."""
+    decoded = _requests(records, settings)
+    most = settings.kafka.max_message_bytes
+    return Read(decoded, replies.dead_letter_messages(records, decoded, most))
+
+
+def _requests(records: Records, settings: Settings) -> Decoded:
     return schema.decode(records, max_clock_skew_s=settings.router.max_clock_skew_s)
 
 
 def decide(
     records: Records,
-    decoded: Decoded,
+    read: Read,
     fleet: Fleet,
     state: RouterState,
     settings: Settings,
@@ -61,13 +75,14 @@ def decide(
     ----------
     records
         Ordered by partition and offset, so that the decisions depend on the batch alone.
-    decoded
+    read
         What `decode` made of them.
     again
         The trail of this micro-batch, where it was decided before: its solves end where they did.
     """
     began = time.perf_counter()
     most = settings.kafka.max_message_bytes
+    decoded, dead_letters = read.decoded, read.dead_letters
     while True:
         steps, decisions = _decided(records, decoded, fleet, state, settings, again)
         done = time.perf_counter()
@@ -77,8 +92,8 @@ def decide(
             break
         # Again without them: nobody would hear of the capacity that they were given.
         decoded = replies.without(records, decoded, large, most)
+        dead_letters = replies.dead_letter_messages(records, decoded, most)
     batches = tuple(s.batch for s in steps)
-    dead_letters = replies.dead_letter_messages(records, decoded, most)
     made_of = trail.trail_of(records, batches, state, fleet.version, settings)
     if messages:
         messages = trail.marked(messages, made_of, most)
@@ -119,7 +134,7 @@ def _decided(
 
 def requests_of(records: Records, settings: Settings) -> pa.Table:
     """Return the valid requests of records that were decided before."""
-    return with_origins(records, decode(records, settings))
+    return with_origins(records, _requests(records, settings))
 
 
 def with_origins(records: Records, decoded: Decoded) -> pa.Table:

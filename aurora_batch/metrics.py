@@ -4,6 +4,7 @@ Counting is by batch: groups are counted by Arrow, durations binned by NumPy, ne
 time. Labels are bounded: providers, pools and tenants that are configured, the words of `model`.
 """
 
+from collections import Counter as Counts
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -275,8 +276,7 @@ class Metrics:
             self._count_decisions(done)
             for batch in done.batches:
                 self._batch(batch)
-            faults, counts = np.unique([r.fault for r in done.rejections], return_counts=True)
-            for fault, count in zip(faults.tolist(), counts.tolist(), strict=True):
+            for fault, count in Counts(r.fault for r in done.rejections).items():
                 self._counters["dead_letters_total"].labels(fault).inc(count)
             self._counters["unknown_fields_total"].inc(done.unknown_fields)
             self._gauges["last_commit_timestamp_seconds"].set(done.at)

@@ -9,8 +9,6 @@ back, and stop the shard, for ever. A request whose decision would be is a dead 
 """
 
 from collections.abc import Sequence
-from itertools import groupby
-from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
@@ -152,11 +150,13 @@ def _row_within(records: Records, decoded: Decoded, row: int) -> int | None:
 
 
 def _json(records: Records, index: NDArray[np.int64], decisions: pa.Table) -> Messages:
-    asked = records.take(index)
-    key = asked.key
+    rows = pa.array(index)
+    key = records.key if len(index) == len(records) else records.key.take(rows)
     if (pc.max(pc.binary_length(key)).as_py() or 0) > MAX_KEY:
         key = pc.if_else(pc.less_equal(pc.binary_length(key), MAX_KEY), key, None)
-    return Messages(encode_json(decisions), key, asked.partition, _all_travelling(asked))
+    headers = _all_travelling(records)
+    headers = None if headers is None else headers.take(rows)
+    return Messages(encode_json(decisions), key, records.partition[index], headers)
 
 
 def _all_travelling(records: Records) -> pa.BinaryArray | None:
@@ -194,11 +194,11 @@ def dead_letter_messages(records: Records, decoded: Decoded, most: int = MAX_MES
 
     None is larger than `most` bytes, which are at least 4,096.
     """
-    letters = []
-    for index, of_record in groupby(decoded.rejections, attrgetter("index")):
-        record = records[index]  # made once: a payload of many bad rows is opened once
-        letters += [_dead_letter(record, rejection, most) for rejection in of_record]
-    return Messages.packed(letters)
+    place = np.array([r.index for r in decoded.rejections], np.int64)
+    bad, which = np.unique(place, return_inverse=True)
+    died = records.take(bad).listed()  # each made once: a payload of many bad rows is opened once
+    rejected = zip(which.tolist(), decoded.rejections, strict=True)
+    return Messages.packed([_dead_letter(died[i], rejection, most) for i, rejection in rejected])
 
 
 def _dead_letter(

@@ -211,10 +211,8 @@ async def made_again(
                 "shorter than that of the decisions"
             )
         reached.update(high)
-        decoded = await asyncio.to_thread(engine.decode, records, settings)
-        made = await asyncio.to_thread(
-            engine.decide, records, decoded, fleet, state, settings, trail
-        )
+        read = await asyncio.to_thread(engine.decode, records, settings)
+        made = await asyncio.to_thread(engine.decide, records, read, fleet, state, settings, trail)
         state = made.state
         yield made
 

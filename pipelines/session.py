@@ -34,14 +34,14 @@ from numpy.typing import NDArray
 
 from aurora_batch import engine, outlook, progress, snapshots
 from aurora_batch.adapters.kafka import Doubtful, Sink, Source, Staged
-from aurora_batch.engine import Decided
+from aurora_batch.engine import Decided, Read
 from aurora_batch.errors import BrokerError
 from aurora_batch.fleet import Fleet
 from aurora_batch.metrics import Committed
 from aurora_batch.microbatch import Batch, MicroBatch
 from aurora_batch.outlook import Asked, Outlook
 from aurora_batch.router import RouterState
-from aurora_batch.schema import Decoded, Message
+from aurora_batch.schema import Message
 from pipelines import takeover
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Question:
     """A micro-batch that is decoded."""
 
     batch: Batch
-    decoded: Decoded
+    read: Read
     decode_s: float
 
 
@@ -174,11 +174,11 @@ class Session:
         # What a stop finds undecided is left to the successor: it may be more than a stop may take.
         while (batch := await self._closed.get()) and not self._stop.is_set():
             began = worker.clock()
-            decoded = await loop.run_in_executor(worker.decoding, self._read, batch)
-            await self._decoded.put(Question(batch, decoded, worker.clock() - began))
+            read = await loop.run_in_executor(worker.decoding, self._read, batch)
+            await self._decoded.put(Question(batch, read, worker.clock() - began))
         await self._decoded.put(None)
 
-    def _read(self, batch: Batch) -> Decoded:
+    def _read(self, batch: Batch) -> Read:
         return engine.decode(batch.records, self._worker.settings)
 
     async def _decide(self) -> None:
@@ -210,7 +210,7 @@ class Session:
 
     def _work(self, question: Question, fleet: Fleet, state: RouterState) -> Work:
         records = question.batch.records
-        decided = engine.decide(records, question.decoded, fleet, state, self._worker.settings)
+        decided = engine.decide(records, question.read, fleet, state, self._worker.settings)
         snapshot = Message(
             snapshots.save(decided.state, sample=False), self._worker.identity.encode()
         )

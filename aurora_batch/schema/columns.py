@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from aurora_batch.model import WEIGHTS, Fault
@@ -66,8 +67,8 @@ DECISION_SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Rejection:
+# A struct, as it takes a fifth of the time to make of a frozen dataclass.
+class Rejection(Struct, frozen=True, gc=False):
     """Why a record, or one row of its Arrow payload, is no request."""
 
     index: int  # position of the record (or of the row of a table) in the input

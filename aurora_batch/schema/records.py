@@ -115,6 +115,16 @@ class Records(Sequence[Record]):
     def __iter__(self) -> Iterator[Record]:
         return map(self.__getitem__, range(len(self)))
 
+    def listed(self) -> list[Record]:
+        """Return all of them one by one, faster than item by item."""
+        kinds, which = self.kinds_of_headers()
+        columns = (self.partition, self.offset, self.timestamp_us, which)
+        of_each = zip(
+            self.value.to_pylist(), self.key.to_pylist(), *(c.tolist() for c in columns),
+            strict=True,
+        )  # fmt: skip
+        return [Record(v, k, self.topic, p, o, t, kinds[h]) for v, k, p, o, t, h in of_each]
+
     def take(self, rows: I64) -> "Records":
         """Return these records, in this order, copied."""
         if len(rows) == len(self) and bool((rows == np.arange(len(rows))).all()):

@@ -30,7 +30,7 @@ MESSAGES = st.lists(st.builds(Message, SOME, SOME, HEADERS, st.integers(0, 5)), 
 def test_records_are_what_they_were_made_of(records: list[Record], low: int, high: int) -> None:
     """One by one, sliced, taken and joined again."""
     columns = Records.of(records)
-    assert list(columns) == records
+    assert list(columns) == columns.listed() == records
     assert Records.of(columns) is columns
     assert list(columns[low:high]) == records[low:high]
     assert list(columns[::-2]) == records[::-2]
