@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aurora_batch import ledger, outlook, replies, router, schema, trail
+from aurora_batch import ledger, replies, router, sample, schema, trail
 from aurora_batch.fleet import Fleet
 from aurora_batch.policies import Safety
 from aurora_batch.router import BatchRecord, RouterState, Step
@@ -138,10 +138,10 @@ def requests_of(records: Records, settings: Settings) -> pa.Table:
 
 
 def with_origins(records: Records, decoded: Decoded) -> pa.Table:
-    """Return the requests, each with the partition and offset of its record (`outlook.ORIGIN`)."""
-    of_record = records.partition * outlook.OFFSETS + records.offset
+    """Return the requests, each with the partition and offset of its record (`sample.ORIGIN`)."""
+    of_record = records.partition * sample.OFFSETS + records.offset
     origin = pa.array(of_record[decoded.index], pa.int64())
-    return decoded.requests.append_column(outlook.ORIGIN, origin)
+    return decoded.requests.append_column(sample.ORIGIN, origin)
 
 
 def _by_window(requests: pa.Table, settings: Settings) -> NDArray[np.int64] | None:

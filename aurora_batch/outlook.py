@@ -15,14 +15,12 @@ router's state held when they were asked for, so they are the same wherever and 
 done.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aurora_batch import scoring
@@ -32,7 +30,7 @@ from aurora_batch.demand import Demand, Forecast
 from aurora_batch.fleet import Fleet
 from aurora_batch.ledger import NO_WINDOW, Ledger
 from aurora_batch.policies import Task
-from aurora_batch.schema import REQUEST_SCHEMA
+from aurora_batch.sample import Sample
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 from kernels.pairs import Supply
@@ -57,111 +55,6 @@ LEAST_OFTEN = 30
 # they are solved by then; at once where a single batch brings that much.
 DELAY = 1 / 4
 MOST_PRICED = 16_384  # requests of the sample, evenly taken, that prices are solved from
-PIECES = 64  # tables that a sample may lie in
-
-SAMPLED = (
-    "request_id", "requested_at", "tenant_id", "gpu_type", "region", "gpu_hours", "max_price",
-    "max_latency_ms", "min_reputation", "weights", "priority",
-)  # fmt: skip
-ORIGIN = "origin"  # an optional column of requests: partition and offset of their records
-OFFSETS = 1 << 48  # an origin is partition x OFFSETS + offset
-_SCHEMA = pa.schema([*map(REQUEST_SCHEMA.field, SAMPLED), pa.field(ORIGIN, pa.int64())])
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """The latest `most` requests by event time, and then by id; never changed in place.
-
-    Of those with one id only the first is in it, by its origin: within a micro-batch the others are
-    rejected, and whoever reads the requests again does not know which were in one micro-batch.
-
-    That is a set of requests and an order that do not depend on how they were cut into batches, so
-    whoever reads the same requests again, in whatever pieces, has the same sample.
-    """
-
-    most: int
-    pieces: tuple[pa.Table, ...] = ()
-    spans: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # see `origins`
-
-    def add(self, requests: pa.Table) -> "Sample":
-        """Return the latest of these and those."""
-        if ORIGIN not in requests.column_names:
-            none = pa.nulls(requests.num_rows, pa.int64())
-            requests = requests.append_column(_SCHEMA.field(ORIGIN), none)
-        piece = requests.select(_SCHEMA.names)
-        more = Sample(self.most, (*self.pieces, piece), _wider(self.spans, _spans(piece)))
-        rows = sum(p.num_rows for p in more.pieces)
-        if len(more.pieces) > PIECES or rows > 2 * self.most:
-            whole = more.table()
-            return Sample(self.most, (whole,), _spans(whole))
-        return more
-
-    def table(self) -> pa.Table:
-        """Return them as one table, in order."""
-        whole = _once_each(pa.concat_tables([_SCHEMA.empty_table(), *self.pieces]))
-        first = max(whole.num_rows - self.most, 0)
-        order = _by_time(whole)
-        if order is not None:
-            whole, first = whole.take(pa.array(order[first:])), 0
-        return whole.slice(first).combine_chunks()
-
-    def origins(self) -> dict[int, tuple[int, int]]:
-        """Return the first and the last offset of each partition that the sample comes from."""
-        return dict(sorted(self.spans.items()))
-
-
-def _spans(requests: pa.Table) -> dict[int, tuple[int, int]]:
-    """Return the first and the last offset of each partition that requests come from."""
-    origin = requests[ORIGIN].drop_null().to_numpy()
-    partition = origin // OFFSETS
-    offset = origin - partition * OFFSETS
-    partitions = int(partition.max(initial=-1)) + 1
-    first, last = np.full(partitions, OFFSETS), np.zeros(partitions, np.int64)
-    np.minimum.at(first, partition, offset)
-    np.maximum.at(last, partition, offset)
-    known = np.flatnonzero(first < OFFSETS).tolist()
-    return {p: (int(first[p]), int(last[p])) for p in known}
-
-
-def _wider(
-    one: Mapping[int, tuple[int, int]], other: Mapping[int, tuple[int, int]]
-) -> dict[int, tuple[int, int]]:
-    both = dict(one)
-    for partition, (first, last) in other.items():
-        low, high = both.get(partition, (first, last))
-        both[partition] = min(low, first), max(high, last)
-    return both
-
-
-def _once_each(requests: pa.Table) -> pa.Table:
-    """Return requests, the first by origin of those with one id."""
-    ids = requests["request_id"].combine_chunks()
-    if pl.Series(ids).n_unique() == requests.num_rows:  # a quarter of the time
-        return requests
-    whole = requests.combine_chunks()
-    code = pc.dictionary_encode(ids).indices.to_numpy()
-    origin = whole[ORIGIN].fill_null(0).to_numpy()
-    order = np.argsort(origin, kind="stable")
-    _, first = np.unique(code[order], return_index=True)
-    return whole.take(pa.array(np.sort(order[first])))
-
-
-def _by_time(requests: pa.Table) -> I64 | None:
-    """Return the order by time and then id, None where they have it already.
-
-    Ids are compared only where times are the same: most of the time requests differ in that.
-    """
-    times = requests["requested_at"].cast(pa.int64()).to_numpy()
-    if bool((times[1:] > times[:-1]).all()):
-        return None
-    order = np.argsort(times, kind="stable")
-    same = np.diff(times[order]) == 0
-    if same.any():
-        tied = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
-        some = requests.select(["requested_at", "request_id"]).take(pa.array(order[tied]))
-        by = [("requested_at", "ascending"), ("request_id", "ascending")]
-        order[tied] = order[tied][pc.sort_indices(some, by).to_numpy()]
-    return None if bool((np.diff(order) > 0).all()) else order
 
 
 class Once:

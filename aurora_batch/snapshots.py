@@ -11,8 +11,9 @@ from msgspec import Struct
 from aurora_batch.allocation import Prices
 from aurora_batch.demand import Demand, weights_of
 from aurora_batch.ledger import Ledger
-from aurora_batch.outlook import OFFSETS, ORIGIN, Asked, Outlook, Sample
+from aurora_batch.outlook import Asked, Outlook
 from aurora_batch.router import RouterState
+from aurora_batch.sample import OFFSETS, ORIGIN, Sample
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 

@@ -21,8 +21,8 @@ from aurora_batch.fleet import Fleet
 from aurora_batch.hindsight import Hindsight, regret
 from aurora_batch.ledger import NO_WINDOW
 from aurora_batch.metrics import Metrics
-from aurora_batch.outlook import SAMPLED
 from aurora_batch.router import BatchRecord
+from aurora_batch.sample import SAMPLED
 from aurora_batch.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from aurora_batch import router, snapshots
-from aurora_batch.outlook import ORIGIN, SAMPLED
 from aurora_batch.router import Step
+from aurora_batch.sample import ORIGIN, SAMPLED
 from aurora_batch.settings import TenantSettings
 from tests.aurora_batch import windows
 from tests.aurora_batch.windows import SAMPLE, Log
