@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import structs
 
 from aurora_batch import schema
 from aurora_batch.adapters import lines
@@ -186,7 +187,7 @@ def _csv(path: Path, chunk_rows: int, workloads: frozenset[str] | None) -> Itera
         parsed = lines.parse_csv(header, block)
         decoded = schema.decode_table(parsed.table, workloads=workloads)
         index = np.array(parsed.index, np.int64)
-        moved = [replace(r, index=int(index[r.index])) for r in decoded.rejections]
+        moved = [structs.replace(r, index=int(index[r.index])) for r in decoded.rejections]
         bad = sorted((*moved, *parsed.rejections), key=lambda r: r.index)
         decoded = replace(decoded, index=index[decoded.index], rejections=bad)
         yield Chunk(decoded, len(block), done)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aurora_batch import outlook, router
 from aurora_batch.outlook import DELAY, LEAST_OFTEN, SHARE, Asked, Outlook
 from aurora_batch.router import RouterState, Step
-from aurora_batch.sample import ORIGIN, PIECES, SAMPLED, Sample
+from aurora_batch.sample import OFFSETS, ORIGIN, PIECES, SAMPLED, Sample
 from tests.aurora_batch import windows
 from tests.aurora_batch.windows import SAMPLE, Log
 from tests.requests import NOON, table
@@ -91,14 +91,14 @@ def test_of_requests_with_one_id_a_sample_has_the_first() -> None:
 def test_a_sample_knows_where_its_requests_are_from(most: int) -> None:
     """The first and the last offset in each partition, of those that it still holds."""
     offsets = {0: [5, 9, 11], 3: [2, 4, 70]}
-    origins = [p * outlook.OFFSETS + o for p, some in offsets.items() for o in some]
+    origins = [p * OFFSETS + o for p, some in offsets.items() for o in some]
     requests = MANY.slice(0, 6).append_column(ORIGIN, pa.array(origins))
     sample = Sample(most)
     for i in range(6):
         sample = sample.add(requests.slice(i, 1))
 
     held = np.concatenate([p[ORIGIN].to_numpy() for p in sample.pieces]).tolist()
-    spans = {p: [o for o in some if p * outlook.OFFSETS + o in held] for p, some in offsets.items()}
+    spans = {p: [o for o in some if p * OFFSETS + o in held] for p, some in offsets.items()}
     assert sample.origins() == {p: (min(o), max(o)) for p, o in spans.items() if o}
 
 

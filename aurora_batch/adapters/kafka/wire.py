@@ -266,7 +266,7 @@ def encode(
 def _compressed(buffer: bytearray, codec_number: int) -> tuple[bytearray, int]:
     """Return a batch with its records compressed, where that makes it smaller, and the codec."""
     if codec_number:
-        packed = _ENCODE[codec_number](memoryview(buffer)[kernel.HEADER :])
+        packed = _ENCODE[codec_number](bytes(memoryview(buffer)[kernel.HEADER :]))
         if kernel.HEADER + len(packed) < len(buffer):
             return bytearray(kernel.HEADER) + packed, codec_number
     return buffer, 0
