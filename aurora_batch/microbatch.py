@@ -5,8 +5,7 @@ may still wait, `take` closes it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +25,13 @@ class Batch:
     wait_s: float  # from the first arrival to the close
     bytes: int  # about, in memory
 
-    @cached_property
+    def whole(self) -> "Batch":
+        """Return it in one piece, copied: not what the thread that polls should do."""
+        return replace(self, pieces=(Records.joined(self.pieces),))
+
+    @property
     def records(self) -> Records:
-        """All of them, copied by whoever asks first: not by the thread that polls."""
+        """All of them, copied where they are in several pieces."""
         return Records.joined(self.pieces)
 
 

@@ -173,13 +173,16 @@ class Session:
         loop, worker = asyncio.get_running_loop(), self._worker
         # What a stop finds undecided is left to the successor: it may be more than a stop may take.
         while (batch := await self._closed.get()) and not self._stop.is_set():
-            began = worker.clock()
-            read = await loop.run_in_executor(worker.decoding, self._read, batch)
-            await self._decoded.put(Question(batch, read, worker.clock() - began))
+            await self._decoded.put(
+                await loop.run_in_executor(worker.decoding, self._question, batch)
+            )
         await self._decoded.put(None)
 
-    def _read(self, batch: Batch) -> Read:
-        return engine.decode(batch.records, self._worker.settings)
+    def _question(self, batch: Batch) -> Question:
+        began = self._worker.clock()
+        batch = batch.whole()
+        read = engine.decode(batch.records, self._worker.settings)
+        return Question(batch, read, self._worker.clock() - began)
 
     async def _decide(self) -> None:
         """Steps 3 and 4, in their thread; the fleet is swapped here, between batches."""

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable
@@ -92,11 +93,18 @@ async def _run(args: argparse.Namespace, shard: Shard) -> None:
             stack.callback(asyncio.create_task(task).cancel)
         log.info("compiling kernels")
         # Beside the takeover, which ends a dead predecessor's transaction: readers wait for that.
-        worker.warm = asyncio.create_task(asyncio.to_thread(worker.warm_up))
+        worker.warm = asyncio.create_task(asyncio.to_thread(_warm_up, worker))
         await worker.run(stop, until_end=args.until_end)
     log.info(
         "stopped: %d requests decided, %d dead letters", worker.account.decided, worker.account.dead
     )
+
+
+def _warm_up(worker: Worker) -> None:
+    worker.warm_up()
+    # What is there now stays: a full collection that visits all of it would stop a batch for long.
+    gc.collect()
+    gc.freeze()
 
 
 def worker_of(
