@@ -5,7 +5,7 @@ from benchmarks.small_problems import Comparison, compared, summary, worst
 
 def comparison(seed: int, value: float) -> Comparison:
     """A problem whose optimum is 100."""
-    return Comparison(seed, 10, value, 100.0, True, "optimal", 0.1, 0.2)
+    return Comparison(seed, 10, value, 100.0, True, 100.0, "optimal", 0.1, 0.2)
 
 
 def test_equal_is_within_a_billionth() -> None:
