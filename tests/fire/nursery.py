@@ -1,4 +1,4 @@
-"""Workers that start at once: a process that has imported and compiled everything forks them.
+"""Workers that start soon: a process that has imported everything forks them.
 
     python -m tests.fire.nursery      commands on stdin, one line of JSON each; answers on stdout
 
@@ -106,8 +106,20 @@ def serve() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def compiled() -> None:
+    """Have kernels compiled into their cache, from which each worker loads them.
+
+    By a process of its own: threads that libraries start for it would not come along with a fork,
+    and be waited for in vain.
+    """
+    if (pid := os.fork()) == 0:
+        settings = Settings()
+        router.warm_up(fleet_from_settings(settings.providers), settings)
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
 if __name__ == "__main__":
     import_module("pipelines.stream")  # which the command would import when it runs
-    settings = Settings()
-    router.warm_up(fleet_from_settings(settings.providers), settings)
+    compiled()
     serve()
