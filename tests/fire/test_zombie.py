@@ -4,7 +4,7 @@ Each round freezes (SIGSTOP) the worker of the shard at a seeded point of a tran
 moment after its beginning, lets a successor take over and commit, and wakes the old one (SIGCONT).
 The successor is the one that the next round freezes, so that all rounds are one long stream.
 
-    python -m pytest -m kafka tests/fire/test_zombie.py                     8 rounds
+    python -m pytest -m kafka tests/fire/test_zombie.py                     6 rounds
     AURORA_ROUNDS=full python -m pytest -m kafka tests/fire/test_zombie.py  50 rounds (make storm)
 """
 
@@ -25,7 +25,7 @@ from tests.streaming import decisions_of, prepared, request, send, write_setting
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
-ROUNDS = rounds(8, 50)
+ROUNDS = rounds(6, 50)
 BATCH = 50
 LONGEST_S = 0.012  # a transaction takes about this long
 FENCED = "another worker has taken this shard over"

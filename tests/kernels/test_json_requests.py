@@ -19,7 +19,7 @@ def double_of(mantissa: int, power: int) -> float:
 POWERS = st.integers(LEAST_POWER, MOST_POWER)
 
 
-@settings(max_examples=3000)
+@settings(max_examples=600)
 @given(st.integers(1, 10**19 - 1), POWERS)
 @example(1, 0)
 @example(10**19 - 1, MOST_POWER)
@@ -30,7 +30,7 @@ def test_nearest_double(mantissa: int, power: int) -> None:
     assert double_of(mantissa, power) == float(f"{mantissa}e{power}")
 
 
-@settings(max_examples=1000)
+@settings(max_examples=400)
 @given(st.integers(2**52, 2**53 - 1), st.integers(-4, 10), st.integers(-1, 1))
 def test_halfway_between_two_doubles(fraction: int, shift: int, beside: int) -> None:
     """Exactly between two doubles, and the decimals on both sides of it."""

@@ -186,7 +186,7 @@ def test_older_formats_are_left_to_aiokafka() -> None:
     assert decode(fetched(batch_of([Record(b"v")]) + raw)) is None
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(RECORDS.filter(bool), CODECS, st.data())
 def test_hostile_bytes_are_refused_or_read_as_aiokafka_reads_them(
     records: list[Record], codec: int, data: st.DataObject

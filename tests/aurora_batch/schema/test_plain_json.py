@@ -123,7 +123,7 @@ def assert_same(found: Decoded, expected: Decoded) -> None:
     assert found.unknown_fields == expected.unknown_fields
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.lists(PAYLOADS, max_size=6))
 @example(SMALL_BAD)
 @example(list(GOOD.values()))
