@@ -3,7 +3,7 @@
 Each round arms one fault at one API of the commit protocol, feeds requests until it has struck, and
 waits until everything is decided: the worker recovers by itself. All rounds are one long stream.
 
-    python -m pytest -m kafka tests/fire/test_doubt.py                      20 rounds
+    python -m pytest -m kafka tests/fire/test_doubt.py                      14 rounds
     AURORA_ROUNDS=full python -m pytest -m kafka tests/fire/test_doubt.py   200 rounds (make storm)
 """
 
@@ -43,7 +43,7 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 
-ROUNDS = rounds(20, 200)
+ROUNDS = rounds(14, 200)
 BATCH = 40
 MOST_FEEDS = 5  # until a fault must have struck
 STOPS = 10  # rounds, of which one also stops the worker in mid-fault
