@@ -249,7 +249,7 @@ def test_an_interrupt_leaves_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(playback.Player, "finish", interrupted)
+    monkeypatch.setattr(playback.Recorder, "finish", interrupted)
     report = tmp_path / "r.html"
     assert aurora(log, "--out", tmp_path / "d.parquet", "--report", report) == 130
 
