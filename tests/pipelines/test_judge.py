@@ -190,7 +190,7 @@ def test_what_fails_in_it_is_logged_and_later_windows_are_judged(
             wait(judge)
 
     assert caplog.text.count("a window is not judged") == 1
-    assert judged(metrics) == 1
+    assert judged(metrics) == 2
 
 
 def test_a_stream_shows_what_its_decisions_say_offline(embedded: str) -> None:
