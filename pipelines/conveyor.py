@@ -44,13 +44,13 @@ class Behind:
     def __init__(self, most: int) -> None:
         self._most = most
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="behind")
-        self._waiting: deque[tuple[Future[None], int]] = deque()
+        self._waiting: deque[tuple[Future[object], int]] = deque()
         self._size = 0
 
     def __enter__(self) -> Self:
         return self
 
-    def call(self, size: int, function: Callable[..., None], *arguments: Any) -> None:
+    def call(self, size: int, function: Callable[..., object], *arguments: Any) -> None:
         """Have `function(*arguments)` called; waits for room, and raises what an earlier one did.
 
         `size` is what it counts for while it waits.

@@ -55,6 +55,10 @@ def register(subparsers: Any) -> None:
         "--report", type=Path, metavar="FILE.html", help="a page with figures and charts"
     )
     parser.add_argument(
+        "--no-bounds", dest="bounds", action="store_false",
+        help="do not solve for what gap and regret alone need: greedy decides faster",
+    )  # fmt: skip
+    parser.add_argument(
         "--windows", action="store_true", help="with --json, the figures of each window too"
     )
     cli_options.common(parser)
@@ -75,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         router.warm_up(fleet, settings)
         figures = play(
             args.requests, playing, fleet,
-            write=out.write, as_live=args.as_live, watch=watch,
+            write=out.write, as_live=args.as_live, bounds=args.bounds, watch=watch,
         )  # fmt: skip
         seconds = perf_counter() - begun
         if page is not None:
