@@ -130,7 +130,7 @@ def _parquet(path: Path, chunk_rows: int, workloads: frozenset[str] | None) -> I
     # A buffer, or a column of a whole row group would be read at once.
     with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
         total, seen = file.metadata.num_rows, 0
-        for batch in file.iter_batches(batch_size=chunk_rows):
+        for batch in file.iter_batches(batch_size=chunk_rows, use_threads=False):
             seen += batch.num_rows
             yield _of_table(pa.Table.from_batches([batch]), seen / total, workloads)
 

@@ -26,8 +26,8 @@ from aurora_batch.schema import DECISION_SCHEMA, REQUEST_SCHEMA
 FLUSH_ROWS = 65_536  # rows of a row group, or of an Arrow record batch
 
 # How columns go into Parquet, where a third of a replay's time goes. Values that are mostly
-# distinct get no dictionary, a hash is not compressed (from 36 to 17 bytes at 80 ns a row), and least and
-# largest are noted of times only, by which readers skip row groups. Names are those of leaves.
+# distinct get no dictionary, a hash is not compressed (from 36 to 17 bytes at 80 ns a row), and
+# least and largest are noted of times only, by which readers skip row groups. Leaves by name.
 _DISTINCT = frozenset(
     {"request_id", "decision_id", "cost_usd", "score", "gpu_hours", "requested_at"}
 )
@@ -98,7 +98,9 @@ class TableWriter:
         held, self._held, self._rows = self._held, [], 0
         if not held:
             return
-        table = pa.concat_tables(held).combine_chunks()
+        table = pa.concat_tables(held)
+        if not isinstance(self._file, pq.ParquetWriter):  # which takes pieces as they are
+            table = table.combine_chunks()
         with _writing(self.path):
             for low in range(0, table.num_rows, FLUSH_ROWS):
                 self._file.write_table(table.slice(low, FLUSH_ROWS))
