@@ -119,6 +119,11 @@ class Figures:
         return sum(w.bound for w in self.windows.values())
 
     @property
+    def bounded(self) -> bool:
+        """Whether every batch has a bound."""
+        return not np.isnan(self.bound)
+
+    @property
     def late(self) -> int:
         """Requests that came after their window had ended."""
         return sum(w.late for w in self.windows.values())
@@ -144,8 +149,7 @@ class Figures:
             "routed": self.routed,
             "fill_rate": self.routed / self.requests if self.requests else None,
             "value": self.value,
-            "bound": self.bound,
-            "gap": gap(self.value, self.bound),
+            **self._proven(),
             **(self._in_hindsight() if self.judged else {}),
             "cost_usd": self.cost_usd,
             "mean_price_usd_per_hour": self.price_sum / self.routed if self.routed else None,
@@ -164,8 +168,7 @@ class Figures:
             "routed": f"{self.routed:,}",
             "fill rate": f"{self.routed / max(self.requests, 1):.2%}",
             "value": f"{self.value:,.1f}",
-            "bound": f"{self.bound:,.1f}",
-            "gap": f"{gap(self.value, self.bound):.3%}",
+            **(self._bound_lines() if self.bounded else {}),
             **(self._hindsight_lines() if self.judged else {}),
             "cost, USD": f"{self.cost_usd:,.0f}",
             "mean price, USD/h": f"{self.price_sum / routed:.3f}",
@@ -174,6 +177,14 @@ class Figures:
             "rejected": f"{self.statuses[Status.REJECTED]:,}",
             "routes/s": f"{self.requests / self.seconds:,.0f}" if self.seconds else "-",
         }
+
+    def _proven(self) -> dict[str, float | None]:
+        if not self.bounded:
+            return {"bound": None, "gap": None}
+        return {"bound": self.bound, "gap": gap(self.value, self.bound)}
+
+    def _bound_lines(self) -> dict[str, str]:
+        return {"bound": f"{self.bound:,.1f}", "gap": f"{gap(self.value, self.bound):.3%}"}
 
     def _in_hindsight(self) -> dict[str, float]:
         return {

@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     fleet = fleet_from_settings(settings.providers)
     playing = contestants(args.policy, settings, as_live=args.as_live)
     _refuse_overwriting(args)
+    if not args.bounds and (args.report or args.windows):
+        raise UsageError("--no-bounds: the report and --windows show bounds; leave one of them out")
     begun = perf_counter()
     with ExitStack() as stack:
         page = stack.enter_context(report.page(args.report)) if args.report else None
