@@ -41,6 +41,7 @@ from aurora_batch.metrics import Committed
 from aurora_batch.microbatch import Batch, MicroBatch
 from aurora_batch.outlook import Asked, Outlook
 from aurora_batch.router import RouterState
+from aurora_batch.sample import Cut
 from aurora_batch.schema import Message
 from pipelines import takeover
 
@@ -98,6 +99,7 @@ class Session:
         self._state: RouterState  # after the last batch that is decided
         self._seen: Outlook  # after the last one that is committed
         self._asked: Asked | None = None  # reserve prices that the other thread is at
+        self._cut: Cut | None = None  # a sample that it finds
         self.opened = False
         self.commits = 0
 
@@ -203,8 +205,11 @@ class Session:
         self._room.set()  # nothing will be committed any more that could make room
 
     def _look_ahead(self, fleet: Fleet) -> None:
-        """Solve reserve prices that are asked for beside the batches until they are charged."""
-        asked = self._state.outlook.asked
+        """Do beside the batches what later ones need: reserve prices until they are charged."""
+        asked, cut = self._state.outlook.asked, self._state.outlook.sample.cut
+        if cut is not None and cut is not self._cut:
+            self._worker.ahead.submit(cut.found)
+        self._cut = cut
         if asked is not None and asked is not self._asked:
             self._worker.ahead.submit(
                 outlook.look_ahead, asked, fleet, self._worker.settings, AHEAD_SHARE
