@@ -16,8 +16,11 @@ from aurora_batch.fleet import Fleet
 from aurora_batch.model import CONSTRAINTS, STATUS_OF_REASON, Policy, Reason
 from aurora_batch.remedies import exact
 from aurora_batch.schema import ALTERNATIVE_TYPE, DECISION_SCHEMA, Rejection
+from aurora_batch.schema.buffers import buffers_of
 from aurora_batch.scoring import Columns
+from kernels import decision_ids as kernel
 from kernels import pairs
+from kernels.decision_ids import DIGITS
 from kernels.pairs import Supply
 
 F64 = NDArray[np.float64]
@@ -32,7 +35,6 @@ REASONS = (
     Reason.BELOW_RESERVE_PRICE,
     Reason.OK,
 )
-_ID_LENGTH = 32  # hexadecimal digits
 _CODE = {reason: code for code, reason in enumerate(REASONS)}
 
 
@@ -143,11 +145,16 @@ def decision_ids(requests: pa.Table) -> pa.Array:
     A request that is sent, or after a crash decided, twice keeps its decision's id, so readers can
     drop the second.
     """
-    event = requests["requested_at"].cast(pa.int64()).cast(pa.string())
-    keys = pc.binary_join_element_wise(requests["request_id"], event, "\0").cast(pa.binary())
-    said = hexlify(b"".join(map(xxhash.xxh3_128_digest, keys.to_pylist())))
-    ends = np.arange(len(keys) + 1, dtype=np.int32) * np.int32(_ID_LENGTH)
-    return pa.StringArray.from_buffers(len(keys), pa.py_buffer(ends), pa.py_buffer(said))
+    names = requests["request_id"].combine_chunks()
+    event = np.asarray(requests["requested_at"].cast(pa.int64()).to_numpy(), np.int64)
+    octets, bounds, _ = buffers_of(names)
+    said = np.empty(len(names) * DIGITS, np.uint8)
+    for row in np.flatnonzero(kernel.decision_ids(octets, bounds, event.copy(), said)).tolist():
+        key = f"{names[row].as_py()}\0{event[row]}".encode()
+        own = hexlify(xxhash.xxh3_128_digest(key))
+        said[row * DIGITS : (row + 1) * DIGITS] = np.frombuffer(own, np.uint8)
+    ends = np.arange(len(names) + 1, dtype=np.int32) * np.int32(DIGITS)
+    return pa.StringArray.from_buffers(len(names), pa.py_buffer(ends), pa.py_buffer(said))
 
 
 def _words(
