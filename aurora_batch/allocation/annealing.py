@@ -1,57 +1,28 @@
 """Annealings of small markets, among the pairs that lose little at the prices."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aurora_batch.allocation import dual
 from aurora_batch.allocation.core import Part
 from aurora_batch.allocation.meter import Meter
 from aurora_batch.allocation.pricing import Market, Quotes
+from aurora_batch.allocation.result import Prices
 from kernels import anneal as kernel
-from kernels import overbook as overbook_kernel
-from kernels import prices as kernel_prices
 from kernels.repair import Plan
 
-# Of an annealing: heats, as a part of the mean value, and work at each.
-HEATS = np.geomspace(0.07, 0.0035, 24)
-HEAT_WORK = 50_000
-# Of an annealing that may overbook: share of the gap that its pairs may lose; first and last heat,
-# as a part of the mean value; and what each overbooked pool or budget costs, in heats.
-OVERBOOKINGS = ((0.6, 0.06, 0.03, 5.0), (0.3, 0.06, 0.015, 4.0))
-COOLINGS = 40  # heats of one
-OVERBOOKED_SHARE = 0.25  # of the work that is likely left, for one
-LEAST_OVERBOOKED = 4_000_000
-# What a unit beyond costs, in prices, and the least of a price there, in mean prices of pools.
+# Of an annealing: share of the gap that its pairs may lose; first and last heat, as a part of the
+# mean value; and what each overbooked pool or budget costs, in heats. The hot one finds what few
+# assignments come near to, the cool one the best of many.
+WAYS = ((0.6, 0.06, 0.03, 5.0), (0.3, 0.06, 0.015, 4.0))
+HEATS = 40
+WORK_SHARE, LEAST_WORK = 0.25, 4_000_000  # of the work that is likely left, for one
+# What a unit beyond costs, in prices, and the least of a price there: a part of what a unit of
+# demand or a USD is worth on average.
 EXCESS, LEAST_POOL, LEAST_BUDGET = 1.2, 0.3, 0.1
 
 
 def anneal(
-    market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int, share: float, credit: float
-) -> Plan:
-    """Return the best plan of an annealing among the pairs that lose at most `share` of the gap.
-
-    Room is charged `credit` times its price.
-    """
-    part = Part(market, quotes, plan, share)
-    if part.empty:
-        return plan
-    rows = part.market.rows
-    fee = kernel_prices.charge(rows, quotes.prices.budget)
-    fee -= quotes.prices.pool[rows.pool] * rows.demand
-    net = (1.0 - credit) * rows.value + credit * fee
-    best, behind = part.start.choice.copy(), 0.0
-    state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
-    log = kernel.new_log()
-    for heat in HEATS * market.rows.value.mean():
-        if meter.spent():
-            break
-        _, behind, work = kernel.anneal(
-            rows, net, part.start, best, behind, heat, min(HEAT_WORK, meter.left), state, log
-        )
-        meter.count(work)
-    return part.better(best)
-
-
-def overbook(
     market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int, share: float,
     hot: float, cold: float, fee: float,
 ) -> Plan:  # fmt: skip
@@ -62,20 +33,25 @@ def overbook(
     part = Part(market, quotes, plan, share)
     if part.empty:
         return plan
-    pool, budget = quotes.prices
-    mean = pool[pool > 0].mean() if pool.any() else 1.0
-    charge = EXCESS * np.concatenate(
-        [np.maximum(pool, LEAST_POOL * mean), np.maximum(budget, LEAST_BUDGET * mean)]
-    )
+    rows, charge = part.market.rows, _charges(market, quotes.prices)
     choice, best = part.start.choice.copy(), part.start.choice.copy()
     state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
-    length = max(int(OVERBOOKED_SHARE * meter.likely), LEAST_OVERBOOKED) // COOLINGS
-    for heat in np.geomspace(hot, cold, COOLINGS) * market.rows.value.mean():
+    length = max(int(WORK_SHARE * meter.likely), LEAST_WORK) // HEATS
+    for heat in np.geomspace(hot, cold, HEATS) * market.rows.value.mean():
         end = meter.used + length
         while meter.used < end and not meter.spent():
-            _, work = overbook_kernel.anneal(
-                part.market.rows, part.market.supply, charge, fee * heat, choice, best, heat,
+            _, work = kernel.anneal(
+                rows, part.market.supply, charge, fee * heat, choice, best, heat,
                 min(dual.SHAKE_CHUNK, meter.left), state,
             )  # fmt: skip
             meter.count(work)
     return part.better(best)
+
+
+def _charges(market: Market, prices: Prices) -> NDArray[np.float64]:
+    """Value that a unit beyond each pool and budget costs, (k + t,)."""
+    rows = market.rows
+    worth, spent = rows.value.sum(), rows.cost.sum()
+    pool = np.maximum(prices.pool, LEAST_POOL * worth / rows.demand.sum())
+    budget = np.maximum(prices.budget, LEAST_BUDGET * worth / spent if spent > 0 else 0.0)
+    return EXCESS * np.concatenate([pool, budget])

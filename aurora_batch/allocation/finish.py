@@ -33,13 +33,10 @@ UNLIMITED_NODES = 1 << 30
 # Work without gain, for each pair, after which random tries are given up, or begin again where only
 # a deadline ends them.
 PATIENCE = 2_500
-# Random tries, two annealings and one that may overbook take turns until a deadline. Random tries have a share of the gap
-# that one may lose: small steps search better, but where values are round, only a large one leads
-# anywhere. An annealing has the share of the gap that its pairs may lose, and the share of its
-# price that room is charged: at none, it fills what is free; at more, it leaves room for what fits
-# better.
+# Random tries and annealings take turns until a deadline. Random tries have a share of the gap that
+# one may lose: small steps search better, but where values are round, only a large one leads
+# anywhere.
 DROPS = (0.1, 0.4)
-ANNEALINGS = (((0.6, 0.0), (0.6, 0.8)), ((0.3, 0.0), (0.3, 0.8)))
 JUMP = 10  # how far to go from the best before random tries, in pairs
 
 
@@ -77,10 +74,8 @@ def search_on(
     while not meter.done(repair.worth(market.rows, plan), quotes.bound):
         drop = DROPS[turn % len(DROPS)]
         plan = shake(market, quotes, plan, meter, seed + turn, drop, JUMP)
-        for share, credit in ANNEALINGS[turn % len(ANNEALINGS)]:
-            plan = annealing.anneal(market, quotes, plan, meter, seed + turn, share, credit)
-        way = annealing.OVERBOOKINGS[turn % len(annealing.OVERBOOKINGS)]
-        plan = annealing.overbook(market, quotes, plan, meter, seed + turn, *way)
+        way = annealing.WAYS[turn % len(annealing.WAYS)]
+        plan = annealing.anneal(market, quotes, plan, meter, seed + turn, *way)
         turn += 1
         if not searched and (meter.seconds_left() or 0.0) < last:
             searched = True
