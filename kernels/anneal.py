@@ -17,7 +17,8 @@ from kernels.rows import ROOM, Rows, Supply
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 
-TRY_WORK = 4  # what a try costs, in pairs
+TRY_WORK = 3  # what a try costs, in pairs
+STEPS = 8  # to look for another request, that cost as much as a pair
 CHANCES = 1024  # that are told apart
 LEAST_GAIN = 1e-9
 OWED_SLACK = 1e-6  # for rounding
@@ -105,11 +106,13 @@ def anneal(
         s = _stepped(s)
         if e >= 0 and left[pool[e]] < demand[e] and s & np.uint64(3 << 40):
             y = _drawn(s, n)
-            for _ in range(n):
+            steps = 0
+            while j < 0 and steps < n:
                 if y != i and choice[y] >= 0 and pool[choice[y]] == pool[e]:
                     j = y
-                    break
                 y = y + 1 if y + 1 < n else 0
+                steps += 1
+            work += steps // STEPS
         if j >= 0:
             old = int(choice[j])
             s = _stepped(s)

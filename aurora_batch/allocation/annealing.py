@@ -11,10 +11,11 @@ from aurora_batch.allocation.result import Prices
 from kernels import anneal as kernel
 from kernels.repair import Plan
 
-# Of an annealing: share of the gap that its pairs may lose; first and last heat, as a part of the
-# mean value; and what each overbooked pool or budget costs, in heats. The hot one finds what few
-# assignments come near to, the cool one the best of many.
-WAYS = ((0.6, 0.06, 0.03, 5.0), (0.3, 0.06, 0.015, 4.0))
+# Of an annealing: share of the gap that its pairs may lose; first and last heat, in standard
+# deviations of the values; and what each overbooked pool or budget costs, in heats. The hot one
+# finds what few assignments come near to, the cool one the best of many.
+WAYS = ((0.6, 0.3, 0.15, 5.0), (0.3, 0.3, 0.075, 4.0))
+LEAST_SPREAD = 0.01  # of the mean value: a deviation to heat by where values are alike
 HEATS = 40
 WORK_SHARE, LEAST_WORK = 0.25, 4_000_000  # of the work that is likely left, for one
 # What a unit beyond costs, in prices, and the least of a price there: a part of what a unit of
@@ -37,7 +38,8 @@ def anneal(
     choice, best = part.start.choice.copy(), part.start.choice.copy()
     state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
     length = max(int(WORK_SHARE * meter.likely), LEAST_WORK) // HEATS
-    for heat in np.geomspace(hot, cold, HEATS) * market.rows.value.mean():
+    spread = max(market.rows.value.std(), LEAST_SPREAD * market.rows.value.mean())
+    for heat in spread * np.geomspace(hot, cold, HEATS):
         end = meter.used + length
         while meter.used < end and not meter.spent():
             _, work = kernel.anneal(
