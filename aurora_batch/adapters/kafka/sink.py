@@ -78,6 +78,7 @@ class Sink:
             **cluster.options,
         )
         self._producer.client.send = sent_once(self._producer.client.send)
+        inside.hasten(self._producer)
 
     async def open(self) -> None:
         """Connect. With a transactional id this fences a predecessor and ends its transaction.
@@ -147,6 +148,8 @@ class Sink:
             await self._producer.begin_transaction()
             # Awaited one and all: aiokafka commits even when a send has failed.
             await self._send(staged)
+            # Not beside it: while the coordinator writes one change of a transaction, the broker
+            # refuses records of it for a while, and aiokafka sends them again after 100 ms.
             await self._producer.send_offsets_to_transaction(
                 source.to_commit(offsets), self._cluster.settings.group
             )
