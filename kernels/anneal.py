@@ -1,28 +1,30 @@
-"""Annealing of a feasible assignment: for small problems, where single requests decide.
+"""Annealing that may overbook: what exceeds a pool or budget is charged for, not forbidden.
 
-A try gives a random request a random pair. What then exceeds its room is made to fit by moving
-another request out of the way, which may push a third, and so on for a few. A try that loses is
-gone on from with a chance that falls with the loss and with the heat (Kirkpatrick, Gelatt and
-Vecchi 1983, doi:10.1126/science.220.4598.671). It knows no exact packing, as `improve` does, but
-makes millions of tries a second, and crosses where that cannot.
+A try gives a random request another pair at random, or none, and moves one out of the pool that
+this fills, as often as not to where the first comes from. Between two good assignments of a tight
+market lie few that are feasible and many that are overbooked a little: charged for, those are
+crossed (penalties in annealing: Kirkpatrick, Gelatt and Vecchi 1983,
+doi:10.1126/science.220.4598.671; in assignment: Yagiura, Ibaraki and Glover 2004,
+doi:10.1287/ijoc.1030.0036). Only what is feasible counts as best.
 """
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from kernels.improve import Log
-from kernels.repair import Plan
-from kernels.rows import Rows
+from kernels.rows import ROOM, Rows, Supply
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 
-PUSHED = 4  # requests that a try moves at most
-TRY_WORK = 5  # what a try costs beside what it visits, in pairs
+TRY_WORK = 3  # what a try costs, in pairs
+STEPS = 8  # to look for another request, that cost as much as a pair
+CHANCES = 1024  # that are told apart
+LEAST_GAIN = 1e-9
+OWED_SLACK = 1e-6  # for rounding
 
 
-# Helpers take scalars: moves in a function of their own made a try more than twice as slow.
+# Helpers take scalars: named tuples handed on made a try more than twice as slow.
 @njit(cache=True, inline="always", error_model="numpy")
 def _stepped(x):  # type: ignore[no-untyped-def]
     """Step the generator (xorshift64*, Vigna 2016)."""
@@ -38,144 +40,133 @@ def _drawn(x, size):  # type: ignore[no-untyped-def]
     return np.int64((high * np.uint64(size)) >> np.uint64(32))
 
 
-def new_log() -> Log:
-    """Return memory for the moves of a try."""
-    return Log(np.empty(PUSHED, np.int32), np.empty(PUSHED, np.int32), np.zeros(1, np.int64))
+@njit(cache=True, inline="always", error_model="numpy")
+def _due(left, charge, fee):  # type: ignore[no-untyped-def]
+    """What is charged where so much is left."""
+    return fee - charge * left if left < 0.0 else 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def anneal(
-    rows: Rows, net: F64, plan: Plan, best: I32, behind: float, heat: float, limit: int,
-    state: NDArray[np.uint64], log: Log,
-) -> tuple[float, float, int]:  # fmt: skip
+    rows: Rows, supply: Supply, charge: F64, fee: float, choice: I32, best: I32, heat: float,
+    limit: int, state: NDArray[np.uint64],
+) -> tuple[float, int]:  # fmt: skip
     """Make random tries at one heat until `limit` is visited.
 
     Parameters
     ----------
-    net
-        What each pair counts as in a try, (p,): its value less some of the price of what it uses.
+    charge
+        Value that a unit beyond each pool and budget costs, (k + t,), >= 0.
+    fee
+        Value that each overbooked pool or budget costs beside, >= 0.
+    choice
+        Where to go on, (n,), overbooked or not. **Modified in place.**
     best
-        Best choice so far, (n,). **Modified in place.**
-    behind
-        Value of `plan` less that of `best`, <= 0.
+        Best feasible choice so far, (n,). **Modified in place.**
     heat
-        Net that a try may lose with a chance of 1 in e, > 0.
+        Value that a try may lose with a chance of 1 in e, > 0.
     state
         Of the random numbers, (1,), not 0. **Modified in place.**
-    log
-        Memory, from `new_log`.
 
     Returns
     -------
     tuple
-        How much more `best` is worth, how far `plan` is behind it, and work. `plan` is
-        **modified in place**; it stays feasible.
+        How much more `best` is worth, and work.
     """
     start, pool, value, demand, cost = rows.start, rows.pool, rows.value, rows.demand, rows.cost
-    tenant, budgeted = rows.tenant, rows.tenant.size > 0
-    choice, left, purse = plan.choice, plan.left, plan.purse
-    moved, before = log.request, log.before
-    n, risen, work, s = choice.size, 0.0, 0, state[0]
+    tenant, budgeted, pools = rows.tenant, rows.tenant.size > 0, supply.capacity.size
+    left = np.concatenate((supply.capacity * (1.0 + ROOM), supply.budget * (1.0 + ROOM)))
+    n, worth, most = choice.size, 0.0, 0.0
+    for i in range(n):
+        e = choice[i]
+        if e >= 0:
+            worth += value[e]
+            left[pool[e]] -= demand[e]
+            if budgeted and tenant[i] >= 0:
+                left[pools + tenant[i]] -= cost[e]
+        most += value[best[i]] if best[i] >= 0 else 0.0
+    owed = OWED_SLACK  # what is charged now
+    for x in range(left.size):
+        owed += _due(left[x], charge[x], fee)
+    before, work, s = most, n, state[0]
+    least = heat * np.log((np.arange(CHANCES) + 0.5) / CHANCES)
     while work < limit and n > 0:
         work += TRY_WORK
         s = _stepped(s)
         i = _drawn(s, n)
         width = start[i + 1] - start[i]
-        if width == 0:
-            continue
         s = _stepped(s)
-        e = start[i] + _drawn(s, width)
-        if e == choice[i]:
+        x = _drawn(s, width + 1)
+        e = start[i] + x if x < width else -1
+        now = int(choice[i])
+        if e == now:
             continue
-        size, gained, reduced = 0, 0.0, 0.0
-        while True:
-            now, owner = choice[i], tenant[i] if budgeted else -1
-            moved[size], before[size] = i, now
-            size += 1
-            choice[i] = e
-            if now >= 0:
-                gained -= value[now]
-                reduced -= net[now]
-                left[pool[now]] += demand[now]
-                if owner >= 0:
-                    purse[owner] += cost[now]
-            if e >= 0:
-                gained += value[e]
-                reduced += net[e]
-                left[pool[e]] -= demand[e]
-                if owner >= 0:
-                    purse[owner] -= cost[e]
-            full, broke = -1, -1  # a pool and a tenant whose room is exceeded
-            for x in range(size):
-                e = choice[moved[x]]
-                if e >= 0 and left[pool[e]] < 0.0:
-                    full = pool[e]
-                if e >= 0 and budgeted:
-                    owner = tenant[moved[x]]
-                    if owner >= 0 and purse[owner] < 0.0:
-                        broke = owner
-            if full < 0 and broke < 0:
-                break
-            if size == PUSHED:
-                reduced = -np.inf
-                break
-            # Someone else who draws on it, from a random one on.
+        # Where it does not fit, mostly someone else there moves too, from a random one on.
+        j, old, f = -1, -1, -1
+        s = _stepped(s)
+        if e >= 0 and left[pool[e]] < demand[e] and s & np.uint64(3 << 40):
+            y = _drawn(s, n)
+            steps = 0
+            while j < 0 and steps < n:
+                if y != i and choice[y] >= 0 and pool[choice[y]] == pool[e]:
+                    j = y
+                y = y + 1 if y + 1 < n else 0
+                steps += 1
+            work += steps // STEPS
+        if j >= 0:
+            old = int(choice[j])
             s = _stepped(s)
-            first, i = _drawn(s, n), -1
-            for step in range(n):
-                x = first + step - (n if first + step >= n else 0)
-                e = choice[x]
-                if e < 0 or (pool[e] != full if full >= 0 else tenant[x] != broke):
-                    continue
-                fresh = True
-                for y in range(size):
-                    fresh = fresh and moved[y] != x
-                if fresh:
-                    i = x
-                    work += step
-                    break
-            if i < 0:
-                reduced = -np.inf
-                work += n
-                break
-            # Its best pair that fits once it has left, or a random one: refused or pushing on.
-            now, owner = choice[i], tenant[i] if budgeted else -1
-            e, most, width = -1, 0.0, start[i + 1] - start[i]
-            work += width
-            for x in range(start[i], start[i + 1]):
-                j = pool[x]
-                if (
-                    x != now and net[x] > most
-                    and demand[x] <= left[j] + (demand[now] if j == pool[now] else 0.0)
-                    and (owner < 0 or cost[x] <= purse[owner] + cost[now])
-                ):  # fmt: skip
-                    e, most = x, net[x]
-            if e < 0 and size + 1 < PUSHED:
-                s = _stepped(s)
-                x = start[i] + _drawn(s, width + 1)
-                if x < start[i + 1] and x != now:
-                    e = x
-        work += size
+            if now >= 0 and s & np.uint64(1 << 8):
+                for x in range(start[j], start[j + 1]):
+                    if pool[x] == pool[now]:
+                        f = x
+            else:
+                x = start[j] + _drawn(s, start[j + 1] - start[j] + 1)
+                f = x if x < start[j + 1] else -1
+            if f == old:
+                old, f = -1, -1
+        gained = (value[e] if e >= 0 else 0.0) - (value[now] if now >= 0 else 0.0)
+        gained += (value[f] if f >= 0 else 0.0) - (value[old] if old >= 0 else 0.0)
         s = _stepped(s)
-        if reduced < heat * np.log((_drawn(s, 1 << 30) + 1.0) / (1 << 30)):
-            for x in range(size - 1, -1, -1):
-                i = moved[x]
-                owner = tenant[i] if budgeted else -1
-                now, e = choice[i], before[x]
-                choice[i] = e
-                if now >= 0:
-                    left[pool[now]] += demand[now]
-                    if owner >= 0:
-                        purse[owner] += cost[now]
-                if e >= 0:
-                    left[pool[e]] -= demand[e]
-                    if owner >= 0:
-                        purse[owner] -= cost[e]
+        enough, due = least[_drawn(s, CHANCES)], 0.0
+        if gained + owed < enough:  # not even if it ended all overbooking
             continue
-        behind += gained
-        if behind > 1e-9:
-            risen += behind
-            behind = 0.0
-            best[:] = choice
+        for x in range(4):  # what is given back, then what is taken
+            q = now if x == 0 else old if x == 1 else e if x == 2 else f
+            if q < 0:
+                continue
+            sign = 1.0 if x < 2 else -1.0
+            p = int(pool[q])
+            due -= _due(left[p], charge[p], fee)
+            left[p] += sign * demand[q]
+            due += _due(left[p], charge[p], fee)
+            p = int(tenant[j if x & 1 else i]) if budgeted else -1
+            if p >= 0:
+                p += pools
+                due -= _due(left[p], charge[p], fee)
+                left[p] += sign * cost[q]
+                due += _due(left[p], charge[p], fee)
+        if gained - due < enough:
+            for x in range(4):
+                q = now if x == 0 else old if x == 1 else e if x == 2 else f
+                if q < 0:
+                    continue
+                sign = -1.0 if x < 2 else 1.0
+                left[pool[q]] += sign * demand[q]
+                if budgeted and tenant[j if x & 1 else i] >= 0:
+                    left[pools + tenant[j if x & 1 else i]] += sign * cost[q]
+            continue
+        choice[i] = e
+        if j >= 0 and old >= 0:
+            choice[j] = f
+        worth += gained
+        owed += due
+        if worth > most + LEAST_GAIN:
+            fits = True
+            for x in range(left.size):
+                fits = fits and left[x] >= 0.0
+            if fits:
+                most = worth
+                best[:] = choice
     state[0] = s
-    return risen, behind, work
+    return most - before, work
