@@ -25,6 +25,7 @@ from aurora_batch.schema.dead_letters import (
 from aurora_batch.schema.decoding import decode, decode_json, decode_table
 from aurora_batch.schema.encoding import (
     encode_arrow,
+    encode_arrow_each,
     encode_json,
     encode_requests_arrow,
     encode_requests_json,
@@ -50,6 +51,7 @@ __all__ = [
     "decode_json",
     "decode_table",
     "encode_arrow",
+    "encode_arrow_each",
     "encode_json",
     "encode_requests_arrow",
     "encode_requests_json",

@@ -50,13 +50,14 @@ def joined(blocks: list[Block]) -> Block:
     blocks = [b for b in blocks if len(b.index)] or [empty_block()]
     if len(blocks) == 1:
         return blocks[0]
-    index = np.concatenate([b.index for b in blocks])
+    index, row = (np.concatenate(parts) for parts in zip(*((b.index, b.row) for b in blocks)))
+    columns = {f.name: pa.concat_arrays([b.columns[f.name] for b in blocks]) for f in REQUEST_SCHEMA}
+    if bool((index[1:] >= index[:-1]).all()):
+        return Block(columns, index, row)
     order = np.argsort(index, kind="stable")
-    columns = {
-        f.name: pa.concat_arrays([b.columns[f.name] for b in blocks]).take(pa.array(order))
-        for f in REQUEST_SCHEMA
-    }
-    return Block(columns, index[order], np.concatenate([b.row for b in blocks])[order])
+    at = pa.array(order)
+    columns = {name: column.take(at) for name, column in columns.items()}
+    return Block(columns, index[order], row[order])
 
 
 def count_unknown(unknown: Counter[str], names: Iterable[str], times: int = 1) -> None:

@@ -1,8 +1,11 @@
 """Canonical requests and decisions to payloads: JSON lines in bulk, or one Arrow IPC stream."""
 
 import io
+from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -61,6 +64,20 @@ def encode_arrow(decisions: pa.Table) -> bytes:
     return stream_of(decisions)
 
 
+def encode_arrow_each(decisions: pa.Table, bounds: Sequence[int]) -> pa.BinaryArray:
+    """Return the decisions from each bound to the next as one Arrow IPC stream, (bounds - 1,).
+
+    All of them together are less than 2 GiB.
+    """
+    sink = pa.BufferOutputStream()
+    ends = np.zeros(len(bounds), np.int32)
+    for i, (low, high) in enumerate(pairwise(bounds), 1):
+        _write(sink, decisions.slice(low, high - low))
+        ends[i] = sink.tell()
+    buffers = [None, pa.py_buffer(ends), sink.getvalue()]
+    return pa.BinaryArray.from_buffers(pa.binary(), len(ends) - 1, buffers)
+
+
 def encode_requests_arrow(requests: pa.Table) -> bytes:
     """Return canonical requests as one Arrow IPC stream."""
     return stream_of(requests.select(REQUEST_SCHEMA.names))
@@ -69,7 +86,11 @@ def encode_requests_arrow(requests: pa.Table) -> bytes:
 def stream_of(table: pa.Table) -> bytes:
     """Return any table as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
+    _write(sink, table)
     payload: bytes = sink.getvalue().to_pybytes()
     return payload
+
+
+def _write(sink: pa.BufferOutputStream, table: pa.Table) -> None:
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
