@@ -1,7 +1,6 @@
 """Allocation to decision rows: reasons, what stood in the way, alternatives (spec, section 3)."""
 
 import math
-from binascii import hexlify
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,8 +15,9 @@ from aurora_batch.fleet import Fleet
 from aurora_batch.model import CONSTRAINTS, STATUS_OF_REASON, Policy, Reason
 from aurora_batch.remedies import exact
 from aurora_batch.schema import ALTERNATIVE_TYPE, DECISION_SCHEMA, Rejection
+from aurora_batch.schema.buffers import buffers_of
 from aurora_batch.scoring import Columns
-from kernels import pairs
+from kernels import digests, pairs
 from kernels.pairs import Supply
 
 F64 = NDArray[np.float64]
@@ -32,7 +32,6 @@ REASONS = (
     Reason.BELOW_RESERVE_PRICE,
     Reason.OK,
 )
-_ID_LENGTH = 32  # hexadecimal digits
 _CODE = {reason: code for code, reason in enumerate(REASONS)}
 
 
@@ -143,11 +142,17 @@ def decision_ids(requests: pa.Table) -> pa.Array:
     A request that is sent, or after a crash decided, twice keeps its decision's id, so readers can
     drop the second.
     """
-    event = requests["requested_at"].cast(pa.int64()).cast(pa.string())
-    keys = pc.binary_join_element_wise(requests["request_id"], event, "\0").cast(pa.binary())
-    said = hexlify(b"".join(map(xxhash.xxh3_128_digest, keys.to_pylist())))
-    ends = np.arange(len(keys) + 1, dtype=np.int32) * np.int32(_ID_LENGTH)
-    return pa.StringArray.from_buffers(len(keys), pa.py_buffer(ends), pa.py_buffer(said))
+    ids = requests["request_id"].combine_chunks()
+    event_us = np.array(requests["requested_at"].cast(pa.int64()).to_numpy(), np.int64)
+    n = len(ids)
+    octets, bounds, _ = buffers_of(ids)
+    said, left = np.empty((n, digests.DIGITS), np.uint8), np.empty(n, np.bool_)
+    digests.digest_keys(octets, bounds, event_us, said, left)
+    for row in np.flatnonzero(left).tolist():
+        key = f"{ids[row].as_py()}\0{event_us[row]}".encode()
+        said[row] = np.frombuffer(xxhash.xxh3_128_hexdigest(key).encode(), np.uint8)
+    ends = np.arange(n + 1, dtype=np.int32) * np.int32(digests.DIGITS)
+    return pa.StringArray.from_buffers(n, pa.py_buffer(ends), pa.py_buffer(said))
 
 
 def _words(

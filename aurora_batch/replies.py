@@ -72,9 +72,7 @@ def decision_messages(
     return Messages.joined([json, tables])
 
 
-def _arrow(
-    records: Records, index: NDArray[np.int64], decisions: pa.Table, most: int
-) -> Messages:
+def _arrow(records: Records, index: NDArray[np.int64], decisions: pa.Table, most: int) -> Messages:
     """Return one Arrow stream a record, several where it would be too large."""
     starts = np.flatnonzero(np.diff(index, prepend=-1))  # no record is number -1
     of = index[starts]

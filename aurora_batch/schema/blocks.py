@@ -50,8 +50,11 @@ def joined(blocks: list[Block]) -> Block:
     blocks = [b for b in blocks if len(b.index)] or [empty_block()]
     if len(blocks) == 1:
         return blocks[0]
-    index, row = (np.concatenate(parts) for parts in zip(*((b.index, b.row) for b in blocks)))
-    columns = {f.name: pa.concat_arrays([b.columns[f.name] for b in blocks]) for f in REQUEST_SCHEMA}
+    index = np.concatenate([b.index for b in blocks])
+    row = np.concatenate([b.row for b in blocks])
+    columns = {
+        f.name: pa.concat_arrays([b.columns[f.name] for b in blocks]) for f in REQUEST_SCHEMA
+    }
     if bool((index[1:] >= index[:-1]).all()):
         return Block(columns, index, row)
     order = np.argsort(index, kind="stable")

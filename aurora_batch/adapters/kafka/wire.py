@@ -10,6 +10,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cramjam
@@ -35,7 +36,11 @@ _CRC = struct.Struct(">I")
 _BEFORE_LENGTH, _LENGTH_END, _MAGIC_AT, _CRC_AT, _CRC_FROM = 8, 12, 16, 17, 21
 _CODEC, _APPENDED, _TRANSACTIONAL, _CONTROL = 7, 8, 16, 32
 _DECODE = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
-_ENCODE = {1: codec.gzip_encode, 2: codec.snappy_encode, 3: codec.lz4_encode, 4: codec.zstd_encode}
+_ENCODE = {
+    1: codec.gzip_encode, 2: codec.snappy_encode, 3: codec.lz4_encode,
+    # Of zstd's usual level 3, this makes decisions 1 % larger in two thirds of the time.
+    4: partial(codec.zstd_encode, level=1),
+}  # fmt: skip
 _DAMAGE = (OSError, EOFError, ValueError, struct.error, zlib.error, cramjam.DecompressionError)
 
 
@@ -266,7 +271,7 @@ def encode(
 def _compressed(buffer: bytearray, codec_number: int) -> tuple[bytearray, int]:
     """Return a batch with its records compressed, where that makes it smaller, and the codec."""
     if codec_number:
-        packed = _ENCODE[codec_number](bytes(memoryview(buffer)[kernel.HEADER :]))
+        packed = _ENCODE[codec_number](memoryview(buffer)[kernel.HEADER :])
         if kernel.HEADER + len(packed) < len(buffer):
             return bytearray(kernel.HEADER) + packed, codec_number
     return buffer, 0
