@@ -29,6 +29,7 @@ from aurora_batch.schema import (
     dead_letter_value,
     encode_arrow_each,
     encode_json,
+    pack_dead_letter_headers,
 )
 from aurora_batch.schema.arrow_reading import arrow_rows, is_arrow
 from aurora_batch.schema.records import Headers, pack_headers, sizes_of
@@ -208,6 +209,8 @@ def dead_letter_messages(records: Records, decoded: Decoded, most: int = MAX_MES
 
     None is larger than `most` bytes, which are at least 4,096.
     """
+    if not decoded.rejections:
+        return Messages.of(())
     place = np.array([r.index for r in decoded.rejections], np.int64)
     bad, which = np.unique(place, return_inverse=True)
     died = records.take(bad).listed()  # each made once: a payload of many bad rows is opened once
@@ -220,16 +223,16 @@ def _dead_letter(
 ) -> tuple[bytes | None, bytes | None, int, bytes]:
     """Return the bytes that were sent; where they are too many, the first ones and their number."""
     value = dead_letter_value(record, rejection)
-    if _size(record.headers) > min(MAX_HEADERS, most // 4):
+    if record.headers and _size(record.headers) > min(MAX_HEADERS, most // 4):
         form = (_ARROW,) if is_arrow(record.headers) else ()  # without it nobody could read it
         record = structs.replace(record, headers=form)
     if record.key is not None and len(record.key) > min(MAX_KEY, most // 4):
         record = structs.replace(record, key=None)
-    headers = dead_letter_headers(record, rejection)
-    packed = pack_headers(headers)
+    packed = pack_dead_letter_headers(record, rejection)
     taken = len(record.key or b"") + len(packed) + OVERHEAD + CUT_BYTES
     room = min(MAX_VALUE, most - taken)
     if value is not None and len(value) > room:
+        headers = dead_letter_headers(record, rejection)
         packed = pack_headers((*headers, (CUT, str(len(value)).encode())))
         value = value[:room]
     return value, record.key, record.partition, packed

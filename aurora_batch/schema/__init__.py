@@ -20,6 +20,7 @@ from aurora_batch.schema.dead_letters import (
     dead_letter_headers,
     dead_letter_value,
     microseconds,
+    pack_dead_letter_headers,
     rfc3339,
 )
 from aurora_batch.schema.decoding import decode, decode_json, decode_table
@@ -56,5 +57,6 @@ __all__ = [
     "encode_requests_arrow",
     "encode_requests_json",
     "microseconds",
+    "pack_dead_letter_headers",
     "rfc3339",
 ]

@@ -91,7 +91,9 @@ def _findings(
 
 def _mask(values: pa.Array) -> Mask:
     """Return a boolean column as an array, null as False."""
-    flags: Mask = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+    if values.null_count:
+        values = pc.fill_null(values, False)
+    flags: Mask = values.to_numpy(zero_copy_only=False)
     return flags
 
 
@@ -131,7 +133,9 @@ def broken_number(values: pa.Array, field: Number) -> Mask:
 
 def _numbers(values: pa.Array) -> NDArray[np.float64]:
     """Return the numbers, 1 for null: within everyone's bounds, and not zero."""
-    numbers: NDArray[np.float64] = pc.fill_null(values, 1.0).to_numpy()
+    if values.null_count:
+        values = pc.fill_null(values, 1.0)
+    numbers: NDArray[np.float64] = values.to_numpy()
     return numbers
 
 
