@@ -298,7 +298,7 @@ class Metrics:
             values = done.decisions[column].combine_chunks().dictionary_encode("encode")
             names.append([NO_PROVIDER if v is None else v for v in values.dictionary.to_pylist()])
             group = group * len(names[-1]) + values.indices.to_numpy()
-        for found in np.unique(group).tolist():
+        for found in np.flatnonzero(np.bincount(group)).tolist():
             seconds = done.durations[group == found]
             places = np.unravel_index(found, [len(known) for known in names])
             where, status, reason, policy = (n[i] for n, i in zip(names, places, strict=True))

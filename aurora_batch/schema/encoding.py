@@ -15,6 +15,7 @@ from aurora_batch.schema.json_reading import WireRequest, WireWeights
 from aurora_batch.schema.json_writing import RFC3339, json_lines
 
 _FEW = 600  # decisions that are sooner written row by row
+_BESIDE_VALUES = 32_768  # bytes, at most, of a stream of decisions: schema, lengths, padding
 # Of these nearly every decision has another value.
 _OWN = frozenset({"request_id", "decision_id", "cost_usd"})
 
@@ -69,13 +70,15 @@ def encode_arrow_each(decisions: pa.Table, bounds: Sequence[int]) -> pa.BinaryAr
 
     All of them together are less than 2 GiB.
     """
-    sink = pa.BufferOutputStream()
+    # Space for all of them at once: what grows is copied again and again, into fresh memory.
+    batches = len(bounds) + max((c.num_chunks for c in decisions.columns), default=0)
+    data = pa.allocate_buffer(decisions.nbytes + _BESIDE_VALUES * batches)
     ends = np.zeros(len(bounds), np.int32)
-    for i, (low, high) in enumerate(pairwise(bounds), 1):
-        _write(sink, decisions.slice(low, high - low))
-        ends[i] = sink.tell()
-    buffers = [None, pa.py_buffer(ends), sink.getvalue()]
-    return pa.BinaryArray.from_buffers(pa.binary(), len(ends) - 1, buffers)
+    with pa.FixedSizeBufferWriter(data) as sink:
+        for i, (low, high) in enumerate(pairwise(bounds), 1):
+            _write(sink, decisions.slice(low, high - low))
+            ends[i] = sink.tell()
+    return pa.BinaryArray.from_buffers(pa.binary(), len(ends) - 1, [None, pa.py_buffer(ends), data])
 
 
 def encode_requests_arrow(requests: pa.Table) -> bytes:
@@ -91,6 +94,6 @@ def stream_of(table: pa.Table) -> bytes:
     return payload
 
 
-def _write(sink: pa.BufferOutputStream, table: pa.Table) -> None:
+def _write(sink: pa.NativeFile, table: pa.Table) -> None:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

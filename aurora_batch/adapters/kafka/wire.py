@@ -10,7 +10,6 @@ import zlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import cramjam
@@ -36,11 +35,12 @@ _CRC = struct.Struct(">I")
 _BEFORE_LENGTH, _LENGTH_END, _MAGIC_AT, _CRC_AT, _CRC_FROM = 8, 12, 16, 17, 21
 _CODEC, _APPENDED, _TRANSACTIONAL, _CONTROL = 7, 8, 16, 32
 _DECODE = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
+# Beside zstd's usual level 3, about as small in half of the time; Arrow's is faster than cramjam's.
+_ZSTD = pa.Codec("zstd", compression_level=1)
 _ENCODE = {
     1: codec.gzip_encode, 2: codec.snappy_encode,
     3: lambda body: codec.lz4_encode(bytes(body)),  # it takes nothing else
-    # Beside zstd's usual level 3, about as small, in two thirds of the time.
-    4: partial(codec.zstd_encode, level=1),
+    4: _ZSTD.compress,
 }  # fmt: skip
 _DAMAGE = (OSError, EOFError, ValueError, struct.error, zlib.error, cramjam.DecompressionError)
 
