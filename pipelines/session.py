@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2  # between looks at the stop event
-BUSY_POLL_S = 0.005  # while a batch that is of age waits for the one before
+UNSETTLED = 2  # batches on their way, beside which one that is of age goes on filling
 WATCH_S = 1.0  # between looks at the end offsets
 # Of the time in which reserve prices are solved beside the batches: at once would slow those down.
 AHEAD_SHARE = 0.25
@@ -89,7 +89,8 @@ class Session:
         self._closed: asyncio.Queue[Batch | None] = asyncio.Queue()  # bounded by its bytes
         self._decoded: asyncio.Queue[Question | None] = asyncio.Queue(1)
         self._worked: asyncio.Queue[Work | None] = asyncio.Queue(1)
-        self._undecided = 0  # batches that are closed and wait for the one before
+        self._intake = MicroBatch(worker.settings.router.batch, worker.clock)
+        self._unsettled = 0  # batches that are closed and not yet committed
         self._bytes = 0
         self._room = asyncio.Event()
         self._sink: Sink
@@ -133,30 +134,30 @@ class Session:
 
     async def _poll(self) -> None:
         """Step 1: fill micro-batches and close them; at the end, close the last one."""
-        intake = MicroBatch(self._worker.settings.router.batch, self._worker.clock)
+        intake = self._intake
         while not await self._finished():
             while self._full() and not self._stop.is_set():
                 self._close(intake.take())  # or it would wait for its own bytes to leave
                 self._room.clear()
                 await self._room.wait()
-            due = intake.due()
-            # One that is of age goes on filling while the one before is still being decided.
-            if due == 0 and not self._undecided:
-                self._close(intake.take())
-                due = None
-            wait = POLL_S if due is None else max(due, BUSY_POLL_S)
-            records = await self._source.poll(min(wait, POLL_S))
+            self._close_aged()
+            records = await self._source.poll(min(intake.due() or POLL_S, POLL_S))
             self._bytes += sum(map(progress.size_of, records.parts))
             self._close(intake.add(records))
         self._close(intake.take())
         self._closed.put_nowait(None)
+
+    def _close_aged(self) -> None:
+        """Close the open micro-batch if it is of age, unless it would only wait for others."""
+        if self._intake.due() == 0 and self._unsettled < UNSETTLED:
+            self._close(self._intake.take())
 
     def _full(self) -> bool:
         return self._bytes >= self._worker.settings.kafka.max_in_flight_bytes
 
     def _close(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
-            self._undecided += 1
+            self._unsettled += 1
             self._closed.put_nowait(batch)
 
     async def _finished(self) -> bool:
@@ -190,7 +191,6 @@ class Session:
         while question := await self._decoded.get():
             if self._stop.is_set():
                 continue
-            self._undecided -= 1
             fleet = self._worker.fleets.current
             work = await loop.run_in_executor(
                 self._worker.deciding, self._work, question, fleet, self._state
@@ -244,7 +244,9 @@ class Session:
             self._worker.account.done(outcome)
             self.commits += 1
             self._bytes -= work.batch.bytes
+            self._unsettled -= 1
             self._room.set()
+            self._close_aged()
             self._advance(work, began)
 
     async def _next(self) -> Work | None:

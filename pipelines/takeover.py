@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Milliseconds that the broker may gather requests for: a part of what they wait for each other.
+GATHER_PART, GATHER_MOST = 1 / 4, 5
 SAMPLE_READ = 4  # sizes of the sample, in records, that are read again in a partition
 
 
@@ -47,7 +49,9 @@ async def take_over(worker: "Worker", stack: AsyncExitStack) -> Taken:
     stack.push_async_callback(sink.close)
     await sink.open()
     await agreement.agree(worker.cluster, worker.shard, counts[topics.requests], sink)
-    source = Source(worker.cluster, topics.requests, own)
+    linger_ms = worker.settings.router.batch.linger_ms
+    gather_ms = min(int(GATHER_PART * linger_ms), GATHER_MOST)
+    source = Source(worker.cluster, topics.requests, own, gather_ms)
     stack.push_async_callback(source.close)
     await source.open()
     offsets = await source.rewind()

@@ -125,7 +125,8 @@ def _dual(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outco
 
 def _auto(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outcome:
     plan, quotes, _ = _dual(market, warm, meter, seed)
-    if market.rows.pool.size > dual.SHAKEN_PAIRS:
+    enough = meter.done(repair.worth(market.rows, plan), quotes.bound)
+    if enough or market.rows.pool.size > dual.SHAKEN_PAIRS:
         return plan, quotes, None
     if finish.lp_worth_it(market, meter):
         quotes = _tightened(market, quotes)

@@ -28,6 +28,10 @@ SLICE_S = 0.001  # between two pieces at a rate
 STAMP_S = 0.001  # of event time; requests of a backlog in it say the same moment
 QUEUED = 200_000  # requests, at most, that wait in the client when more are made
 FLUSH_S = 60.0
+# Producers' own defaults, for requests at a rate: without a key, some milliseconds long to one
+# partition, then to another (sticky), and 5 ms for a batch. Four tiny batches each millisecond keep
+# a core of the broker busy, and then its queue is what is measured.
+ANY, LINGER_MS = -1, 5
 ARROW_HEADERS: list[tuple[str, str | bytes | None]] = [
     ("content-type", schema.ARROW_CONTENT_TYPE.encode())
 ]
@@ -124,7 +128,7 @@ class Feed:
         self._producer = Producer(
             {
                 "bootstrap.servers": spec.bootstrap, "log_level": 0, "acks": "all",
-                "linger.ms": 1 if at_a_rate else 20, "batch.size": 1 << 19,
+                "linger.ms": LINGER_MS if at_a_rate else 20, "batch.size": 1 << 19,
                 "queue.buffering.max.messages": 2 * QUEUED,
                 "queue.buffering.max.kbytes": 1 << 20, "message.max.bytes": 4_000_000,
             }
@@ -134,7 +138,7 @@ class Feed:
         """Send the requests low <= i < high, which say one moment."""
         spec, producer, rows = self.spec, self._producer, self._block.rows
         for at, value in enumerate(self._block.values(low, high, us), low // rows):
-            where = at % spec.partitions
+            where = at % spec.partitions if spec.start_us else ANY
             producer.produce(spec.topic, value, partition=where, headers=self._headers)
 
     def wait(self, most: int = 0) -> None:

@@ -24,6 +24,7 @@ from kernels.recordbatch import I64, LAST_MS
 
 try:
     from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
+    from aiokafka.producer import sender
     from aiokafka.protocol.fetch import FetchRequest
 
     from aurora_batch.adapters.kafka.wire import Fetched, decode, encode
@@ -35,18 +36,30 @@ else:
 KNOWN = ("0.14.",)  # how the versions begin whose insides are known
 # Bytes as fetched that are read in a thread: fewer take less long than the way there and back.
 THREAD_FROM = 512 * 1024
+GATHERED = 64 * 1024  # bytes that are not waited with
+# Between two questions whether the markers of the transaction before are written, which takes a few
+# milliseconds: aiokafka asks again after 20.
+MARKERS_S = 0.002
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
 
 Parts = dict[TopicPartition, Records]
 
 
-def watch(consumer: Any) -> None:
+def watch(consumer: Any, gather_ms: int = 0) -> None:
     """Keep from now on what a consumer that is started fetches, for `fetch` to read at once.
 
     `fetch` does so itself when it is first called; what was fetched before goes one by one.
+
+    Parameters
+    ----------
+    gather_ms
+        While records come, the broker gathers them for so long (or until they are many) before it
+        answers: else there is an answer for every few of them, and both are busy with answers.
     """
-    _tap_of(consumer)
+    tap = _tap_of(consumer)
+    if tap is not None:
+        tap.gather_ms = gather_ms
 
 
 async def fetch(consumer: Any, tps: Sequence[TopicPartition], timeout_ms: int) -> Parts:
@@ -102,11 +115,19 @@ def batches(
     )  # fmt: skip
 
 
+def hasten(producer: Any) -> None:
+    """Let transactions begin soon after the one before, in this process."""
+    if _is_known(producer, _PRODUCER) and hasattr(sender, "BACKOFF_OVERRIDE"):
+        sender.BACKOFF_OVERRIDE = MARKERS_S
+
+
 # What must be there, for there to be any use of it.
 _CONSUMER = (
     "_client.send",
     "_fetcher._records",
     "_fetcher._create_fetch_waiter",
+    "_fetcher._fetch_min_bytes",
+    "_fetcher._fetch_max_wait_ms",
     "_max_poll_records",
 )
 _PRODUCER = (
@@ -159,6 +180,8 @@ class _Tap:
 
     def __init__(self, client: Any, fetcher: Any) -> None:
         self.fetcher = fetcher
+        self.gather_ms = 0
+        self._waits = fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms  # while nothing comes
         self._raw: dict[TopicPartition, tuple[int, bytes]] = {}
         self._send = client.send
         client.send = self._answered
@@ -171,12 +194,22 @@ class _Tap:
                 for topic, partitions in request.topics
                 for partition, position, *_ in partitions
             }
+            came = False
             for topic, partitions in response.topics:
                 for partition, *_, raw in partitions:
                     tp = TopicPartition(topic, partition)
                     if raw:
                         self._raw[tp] = (asked[tp], raw)
+                        came = True
+            self._pace(came)
         return response
+
+    def _pace(self, came: bool) -> None:
+        """Say how long the broker may wait before it answers the next request."""
+        least, most_ms = self._waits
+        if came and 0 < self.gather_ms < most_ms:
+            least, most_ms = max(least, GATHERED), self.gather_ms
+        self.fetcher._fetch_min_bytes, self.fetcher._fetch_max_wait_ms = least, most_ms
 
     async def read(self, tps: Iterable[TopicPartition]) -> None:
         """Read what is waiting for `getmany`, in a thread where it is much."""

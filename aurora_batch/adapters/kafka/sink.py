@@ -78,6 +78,7 @@ class Sink:
             **cluster.options,
         )
         self._producer.client.send = sent_once(self._producer.client.send)
+        inside.hasten(self._producer)
 
     async def open(self) -> None:
         """Connect. With a transactional id this fences a predecessor and ends its transaction.
@@ -146,9 +147,13 @@ class Sink:
         async with self._bounded("committing a batch", self._cluster.transaction_s):
             await self._producer.begin_transaction()
             # Awaited one and all: aiokafka commits even when a send has failed.
-            await self._send(staged)
-            await self._producer.send_offsets_to_transaction(
-                source.to_commit(offsets), self._cluster.settings.group
+            await settled(
+                [
+                    self._send(staged),
+                    self._producer.send_offsets_to_transaction(
+                        source.to_commit(offsets), self._cluster.settings.group
+                    ),
+                ]
             )
             await self._producer.commit_transaction()
 

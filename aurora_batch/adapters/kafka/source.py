@@ -33,10 +33,15 @@ class Source:
     ----------
     partitions
         Those that this shard owns; at least one.
+    gather_ms
+        See `inside.watch`.
     """
 
-    def __init__(self, cluster: Cluster, topic: str, partitions: Sequence[int]) -> None:
+    def __init__(
+        self, cluster: Cluster, topic: str, partitions: Sequence[int], gather_ms: int = 0
+    ) -> None:
         self._cluster = cluster
+        self._gather_ms = gather_ms
         self._topic = topic
         self._assigned = [TopicPartition(topic, p) for p in partitions]
         self._alignment = Alignment(partitions)
@@ -58,7 +63,7 @@ class Source:
         async with self._bounded("connecting"):
             await self._consumer.start()
             self._consumer.assign(self._assigned)
-            inside.watch(self._consumer)
+            inside.watch(self._consumer, self._gather_ms)
 
     async def rewind(self) -> Offsets:
         """Seek to the committed offsets, or to the earliest of a new group; return them.

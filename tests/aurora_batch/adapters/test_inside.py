@@ -16,6 +16,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException
+from aiokafka.producer import sender
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
@@ -609,5 +610,57 @@ def test_both_ways_give_the_same(kafka_broker: Broker, monkeypatch: pytest.Monke
             half = seen[0][:2000]
             assert [r.value for r in half] == [r.value for r in seen[0][2000:]]
             assert [r.headers for r in half] == [r.headers for r in seen[0][2000:]]
+
+    run(go())
+
+
+async def answers(broker: Broker, gather_ms: int) -> int:
+    """Return in how many pieces 200 records are fetched that are sent one after the other."""
+    cluster, tps = await new_topic(broker.bootstrap)
+    producer, other = clients(cluster)
+    await other.stop()
+    consumer: Any = AIOKafkaConsumer(auto_offset_reset="none", **cluster.options)
+    async with producer, consumer:
+        inside.watch(consumer, gather_ms)
+        consumer.assign(tps)
+        for tp in tps:
+            consumer.seek(tp, 0)
+        idle = consumer._fetcher._fetch_min_bytes, consumer._fetcher._fetch_max_wait_ms
+
+        async def send() -> None:
+            for i in range(200):
+                await send_rows(producer, tps[0].topic, MESSAGES, [i])
+
+        sending = asyncio.create_task(send())
+        pieces = []
+        while sum(pieces) < 200:
+            got = await inside.fetch(consumer, tps, 1000)
+            pieces += [len(part) for part in got.values()]
+        await sending
+        assert await inside.fetch(consumer, tps, 3 * gather_ms + 100) == {}
+        waits = consumer._fetcher._fetch_min_bytes, consumer._fetcher._fetch_max_wait_ms
+        assert waits == idle  # a lone record is given at once again
+    return len(pieces)
+
+
+@pytest.mark.kafka
+def test_records_that_come_one_by_one_are_gathered(kafka_broker: Broker) -> None:
+    """The broker answers once in a while, not for each of them, until there is a silence."""
+
+    async def go() -> None:
+        each = await answers(kafka_broker, 0)
+        gathered = await answers(kafka_broker, 50)
+        assert 3 * gathered < each
+
+    run(go())
+
+
+def test_transactions_follow_each_other_soon(topic: tuple[Cluster, str]) -> None:
+    """The wait for the markers of the one before is ours, shorter than aiokafka's."""
+
+    async def go() -> None:
+        async with AIOKafkaProducer(**topic[0].options) as producer:
+            inside.hasten(producer)
+            assert sender.BACKOFF_OVERRIDE == inside.MARKERS_S
 
     run(go())
