@@ -145,8 +145,8 @@ class Distribution(Collector):
         # A value that equals an edge belongs to the bucket below it (`le`).
         place = np.searchsorted(self._edges, values, side="left")
         buckets = self._edges.size + 1
-        counts = np.bincount(group * buckets + place, minlength=groups * buckets)
-        sums = np.bincount(group, values, minlength=groups)
+        counts: I64 = np.bincount(group * buckets + place, minlength=groups * buckets)
+        sums: F64 = np.bincount(group, values, minlength=groups).astype(np.float64)
         return counts.reshape(groups, buckets), sums
 
     def add(self, counts: I64, total: float, *labels: str) -> None:
