@@ -1,6 +1,7 @@
 """Allocation to decision rows: reasons, what stood in the way, alternatives (spec, section 3)."""
 
 import math
+from binascii import hexlify
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +18,9 @@ from aurora_batch.remedies import exact
 from aurora_batch.schema import ALTERNATIVE_TYPE, DECISION_SCHEMA, Rejection
 from aurora_batch.schema.buffers import buffers_of
 from aurora_batch.scoring import Columns
-from kernels import digests, pairs
+from kernels import decision_ids as kernel
+from kernels import pairs
+from kernels.decision_ids import DIGITS
 from kernels.pairs import Supply
 
 F64 = NDArray[np.float64]
@@ -142,17 +145,16 @@ def decision_ids(requests: pa.Table) -> pa.Array:
     A request that is sent, or after a crash decided, twice keeps its decision's id, so readers can
     drop the second.
     """
-    ids = requests["request_id"].combine_chunks()
-    event_us = np.array(requests["requested_at"].cast(pa.int64()).to_numpy(), np.int64)
-    n = len(ids)
-    octets, bounds, _ = buffers_of(ids)
-    said, left = np.empty((n, digests.DIGITS), np.uint8), np.empty(n, np.bool_)
-    digests.digest_keys(octets, bounds, event_us, said, left)
-    for row in np.flatnonzero(left).tolist():
-        key = f"{ids[row].as_py()}\0{event_us[row]}".encode()
-        said[row] = np.frombuffer(xxhash.xxh3_128_hexdigest(key).encode(), np.uint8)
-    ends = np.arange(n + 1, dtype=np.int32) * np.int32(digests.DIGITS)
-    return pa.StringArray.from_buffers(n, pa.py_buffer(ends), pa.py_buffer(said))
+    names = requests["request_id"].combine_chunks()
+    event = np.asarray(requests["requested_at"].cast(pa.int64()).to_numpy(), np.int64)
+    octets, bounds, _ = buffers_of(names)
+    said = np.empty(len(names) * DIGITS, np.uint8)
+    for row in np.flatnonzero(kernel.decision_ids(octets, bounds, event.copy(), said)).tolist():
+        key = f"{names[row].as_py()}\0{event[row]}".encode()
+        own = hexlify(xxhash.xxh3_128_digest(key))
+        said[row * DIGITS : (row + 1) * DIGITS] = np.frombuffer(own, np.uint8)
+    ends = np.arange(len(names) + 1, dtype=np.int32) * np.int32(DIGITS)
+    return pa.StringArray.from_buffers(len(names), pa.py_buffer(ends), pa.py_buffer(said))
 
 
 def _words(

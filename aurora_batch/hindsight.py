@@ -175,7 +175,7 @@ class Hindsight:
     """Judges contestants that decide the same batches, window by window.
 
     Holds at most `replay.chunk_requests` requests, or one batch where that is larger, with each
-    contestant's decisions.
+    contestant's offers.
     """
 
     def __init__(self, fleet: Fleet, settings: Settings) -> None:
@@ -184,23 +184,24 @@ class Hindsight:
         self._proven: Proven | None = None  # where the window has one batch so far
         self._held = 0  # requests
         self._requests: list[pa.Table] = []
-        self._decisions: list[list[pa.Table]] = []  # by batch and contestant
+        self._offers: list[Sequence[I32]] = []  # by batch and contestant
 
     def add(
         self,
         window_us: int,
         requests: pa.Table,
-        decisions: Sequence[pa.Table],
+        offers: Sequence[I32],
         proven: Proven | None = None,
     ) -> Judged | None:
         """Take a batch and what each contestant decided; return the window that it ended, if any.
 
+        Each contestant's offers are (n,), -1 for none (`Step.offer`, or `chosen` of decisions).
         `proven` saves the solve of a window that this batch is the whole of.
         """
         ended = None
         if self._window is None or self._window.window_us != window_us:
             ended = self.finish()
-            self._window, self._proven = _Sums(window_us, np.zeros(len(decisions))), proven
+            self._window, self._proven = _Sums(window_us, np.zeros(len(offers))), proven
         else:
             self._proven = None
         most = self._settings.replay.chunk_requests
@@ -208,7 +209,7 @@ class Hindsight:
             self._window.add(*self._piece())
         self._held += requests.num_rows
         self._requests.append(requests)
-        self._decisions.append([table.select(_NAMES) for table in decisions])
+        self._offers.append(offers)
         return ended
 
     def finish(self) -> Judged | None:
@@ -219,14 +220,13 @@ class Hindsight:
         if self._proven is None:
             return window.judged(*self._piece())
         count = self._held
-        self._held, self._requests, self._decisions = 0, [], []
+        self._held, self._requests, self._offers = 0, [], []
         return Judged(window.window_us, count, *self._proven)
 
     def _piece(self) -> tuple[Piece, list[I32]]:
         requests = pa.concat_tables(self._requests)
-        by_contestant = zip(*self._decisions, strict=True)
-        offers = [chosen(pa.concat_tables(parts), self._fleet) for parts in by_contestant]
-        self._held, self._requests, self._decisions = 0, [], []
+        offers = [np.concatenate(parts) for parts in zip(*self._offers, strict=True)]
+        self._held, self._requests, self._offers = 0, [], []
         return Piece.of(requests, self._fleet, self._settings), offers
 
 

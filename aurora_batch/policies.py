@@ -1,6 +1,6 @@
 """The two policies, `global` and `greedy`, over one batch at one supply (spec, section 4)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -220,6 +220,11 @@ def decide_greedily(task: Task, certify: bool) -> Made:
     own, _, _ = scoring.next_best(task.columns, task.supply, task.settings.scoring, offer, 0)
     value = float(task.values(own)[offer >= 0].sum())
     return Made(offer, left, value, solve(task) if certify else None, score, stage)
+
+
+def certified(task: Task, made: Made) -> Made:
+    """Return the same decisions with prices and a bound, from a solve where there was none."""
+    return made if made.allocation is not None else replace(made, allocation=solve(task))
 
 
 def solve(task: Task) -> Allocation:

@@ -21,9 +21,10 @@ batch before, from which the next solve starts.
         outlook.observe                 the batch as a part of recent demand
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import pairwise, repeat
 
 import numpy as np
@@ -37,13 +38,22 @@ from aurora_batch.ledger import Ledger
 from aurora_batch.model import Policy
 from aurora_batch.outcomes import marginal_prices, outcome
 from aurora_batch.outlook import Outlook
-from aurora_batch.policies import NO_SAFETY, Made, Safety, Task, decide_globally, decide_greedily
+from aurora_batch.policies import (
+    NO_SAFETY,
+    Made,
+    Safety,
+    Task,
+    certified,
+    decide_globally,
+    decide_greedily,
+)
 from aurora_batch.schema import REQUEST_SCHEMA, decode_json, encode_requests_json
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 from kernels.pairs import Supply
 
 F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
 
@@ -90,16 +100,44 @@ class BatchRecord:
 class Step:
     """What one batch became.
 
-    `problem()` builds the problem that `allocation` solves, for `allocation.check`; a function,
-    because most callers never look. Under `greedy` the allocation is a solve beside the sequential
-    decisions, and only there where the step was asked to certify.
+    `problem()` builds the problem that `allocation` solves, for `allocation.check`; decisions are
+    made when they are first looked at. Under `greedy` the allocation is a solve beside the
+    sequential decisions, and only there where the step was asked to certify, or is `certified()`.
     """
 
-    decisions: pa.Table
+    requests: pa.Table
+    task: Task
+    made: Made
+    stamp: decisions.Stamp
     state: RouterState
     batch: BatchRecord
-    allocation: Allocation | None
-    problem: Callable[[], SparseProblem]
+
+    @cached_property
+    def decisions(self) -> pa.Table:
+        """A decision for each request, in their order (`schema.DECISION_SCHEMA`)."""
+        said = outcome(self.task, self.made)
+        return decisions.table(self.requests, self.task.columns, self.task.fleet, said, self.stamp)
+
+    @property
+    def offer(self) -> I32:
+        """Fleet offer of each request, (n,), -1 = refused."""
+        return self.made.offer
+
+    @property
+    def allocation(self) -> Allocation | None:
+        """The solve and its certificate, where there was one."""
+        return self.made.allocation
+
+    def problem(self) -> SparseProblem:
+        """Return the batch as an allocation problem."""
+        return self.task.problem
+
+    def certified(self) -> "Step":
+        """Return the same decisions with a bound, and prices to start the next solve from."""
+        made = certified(self.task, self.made)
+        record = _record(self.stamp, made, self.state.ledger, self.batch.reserve, self.batch.late)
+        state = replace(self.state, prices=_prices(made, self.task))
+        return replace(self, made=made, state=state, batch=record)
 
 
 def initial_state(fleet: Fleet, settings: Settings, shard: str = "") -> RouterState:
@@ -184,18 +222,16 @@ def step(
         int(max(event_us.max(initial=window_us), window_us)),
         policy,
     )
+    if ahead:
+        seen = outlook.observe(seen, event_us, requests, after, settings)
+    late = int((windows < window_us).sum())
     return Step(
-        decisions.table(requests, task.columns, fleet, outcome(task, made), stamp),
-        RouterState(
-            after,
-            outlook.observe(seen, event_us, requests, after, settings) if ahead else seen,
-            _prices(made, task),
-            fleet.version,
-            state.shard,
-        ),
-        _record(stamp, made, after, reserve, int((windows < window_us).sum())),
-        made.allocation,
-        lambda: task.problem,
+        requests,
+        task,
+        made,
+        stamp,
+        RouterState(after, seen, _prices(made, task), fleet.version, state.shard),
+        _record(stamp, made, after, reserve, late),
     )
 
 
@@ -291,11 +327,12 @@ def warm_up(fleet: Fleet, settings: Settings) -> None:
     batch = pa.table(arrays, schema=REQUEST_SCHEMA)
     decode_json(encode_requests_json(batch), None)
     fresh = initial_state(fleet, settings)
-    step(batch, fleet, fresh, settings, policy=Policy.GREEDY)
+    greedy = step(batch, fleet, fresh, settings, policy=Policy.GREEDY)
     made = step(batch, fleet, fresh, settings, policy=Policy.GLOBAL)
     for method in ("dual", "auto"):
         solve(made.problem(), method=method)
     find_prices(made.problem())
     kept = Prices(np.full_like(made.batch.pool_left, 1e-9), np.zeros_like(made.batch.budget_left))
     charged = replace(made.state.outlook, reserve=kept, due=False)
-    step(batch, fleet, replace(fresh, outlook=charged), settings, policy=Policy.GLOBAL)
+    dear = step(batch, fleet, replace(fresh, outlook=charged), settings, policy=Policy.GLOBAL)
+    pa.concat_tables([done.decisions for done in (greedy, made, dear)])

@@ -2,10 +2,14 @@
 
 It is part of the router's state, yet not of its snapshots: those name the offsets that it came
 from, and a successor reads the requests again.
+
+Requests are added piece by piece. Now and then the pieces are cut down to the latest requests, by
+whoever asks for those first: a worker does so beside its batches, and none of them waits.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 import polars as pl
@@ -17,7 +21,7 @@ from aurora_batch.schema import REQUEST_SCHEMA
 
 I64 = NDArray[np.int64]
 
-PIECES = 64  # tables that a sample may lie in
+PIECES = 64  # tables that a sample may lie in, beside those that are cut
 
 SAMPLED = (
     "request_id", "requested_at", "tenant_id", "gpu_type", "region", "gpu_hours", "max_price",
@@ -26,6 +30,26 @@ SAMPLED = (
 ORIGIN = "origin"  # an optional column of requests: partition and offset of their records
 OFFSETS = 1 << 48  # an origin is partition x OFFSETS + offset
 _SCHEMA = pa.schema([*map(REQUEST_SCHEMA.field, SAMPLED), pa.field(ORIGIN, pa.int64())])
+
+
+Spans = Mapping[int, tuple[int, int]]  # first and last offset, by partition
+
+
+class Cut:
+    """The latest requests of a sample, found once; any thread may ask."""
+
+    def __init__(self, sample: "Sample") -> None:
+        self._lock = Lock()
+        self._of: Sample | None = sample
+        self._found: tuple[pa.Table, Spans] = (_SCHEMA.empty_table(), {})
+
+    def found(self) -> "tuple[pa.Table, Spans]":
+        """Return them, and where they are from; waits where another thread finds them."""
+        with self._lock:
+            if self._of is not None:
+                table = self._of.table()
+                self._found, self._of = (table, _spans(table)), None
+            return self._found
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +65,9 @@ class Sample:
 
     most: int
     pieces: tuple[pa.Table, ...] = ()
-    spans: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # see `origins`
+    spans: Spans = field(default_factory=dict)  # of the pieces
+    cut: Cut | None = None  # what came before them
+    cut_from: Spans = field(default_factory=dict)  # where that is from, or more
 
     def add(self, requests: pa.Table) -> "Sample":
         """Return the latest of these and those."""
@@ -49,16 +75,18 @@ class Sample:
             none = pa.nulls(requests.num_rows, pa.int64())
             requests = requests.append_column(_SCHEMA.field(ORIGIN), none)
         piece = requests.select(_SCHEMA.names)
-        more = Sample(self.most, (*self.pieces, piece), _wider(self.spans, _spans(piece)))
-        rows = sum(p.num_rows for p in more.pieces)
-        if len(more.pieces) > PIECES or rows > 2 * self.most:
-            whole = more.table()
-            return Sample(self.most, (whole,), _spans(whole))
-        return more
+        spans = _wider(self.spans, _spans(piece))
+        more = Sample(self.most, (*self.pieces, piece), spans, self.cut, self.cut_from)
+        if len(more.pieces) <= PIECES and sum(p.num_rows for p in more.pieces) <= self.most:
+            return more
+        # Where it is from is known of what was cut the last time: that was found long since.
+        before: Spans = {} if self.cut is None else self.cut.found()[1]
+        return Sample(self.most, cut=Cut(more), cut_from=_wider(before, spans))
 
     def table(self) -> pa.Table:
         """Return them as one table, in order."""
-        whole = _once_each(pa.concat_tables([_SCHEMA.empty_table(), *self.pieces]))
+        before = () if self.cut is None else (self.cut.found()[0],)
+        whole = _once_each(pa.concat_tables([_SCHEMA.empty_table(), *before, *self.pieces]))
         first = max(whole.num_rows - self.most, 0)
         order = _by_time(whole)
         if order is not None:
@@ -66,11 +94,11 @@ class Sample:
         return whole.slice(first).combine_chunks()
 
     def origins(self) -> dict[int, tuple[int, int]]:
-        """Return the first and the last offset of each partition that the sample comes from."""
-        return dict(sorted(self.spans.items()))
+        """Return offsets of each partition between which, both included, all of it is."""
+        return dict(sorted(_wider(self.cut_from, self.spans).items()))
 
 
-def _spans(requests: pa.Table) -> dict[int, tuple[int, int]]:
+def _spans(requests: pa.Table) -> Spans:
     """Return the first and the last offset of each partition that requests come from."""
     origin = requests[ORIGIN].drop_null().to_numpy()
     partition = origin // OFFSETS
@@ -83,9 +111,7 @@ def _spans(requests: pa.Table) -> dict[int, tuple[int, int]]:
     return {p: (int(first[p]), int(last[p])) for p in known}
 
 
-def _wider(
-    one: Mapping[int, tuple[int, int]], other: Mapping[int, tuple[int, int]]
-) -> dict[int, tuple[int, int]]:
+def _wider(one: Spans, other: Spans) -> dict[int, tuple[int, int]]:
     both = dict(one)
     for partition, (first, last) in other.items():
         low, high = both.get(partition, (first, last))

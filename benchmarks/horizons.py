@@ -150,7 +150,7 @@ def judge(h: Horizon, names: Sequence[str] = NAMES) -> Iterator[Judged]:
             ]
             states = [step.state for step in steps]
             window_us = steps[0].batch.window_us
-            ended = whole.add(window_us, batch.requests, [step.decisions for step in steps])
+            ended = whole.add(window_us, batch.requests, [step.offer for step in steps])
             if ended is not None:
                 yield ended
     last = whole.finish()

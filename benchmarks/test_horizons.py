@@ -35,7 +35,7 @@ def test_judging_a_window(benchmark: Callable[..., Judged | None]) -> None:
 
     def run() -> Judged | None:
         whole = Hindsight(h.fleet, h.settings)
-        whole.add(step.batch.window_us, batch, [step.decisions])
+        whole.add(step.batch.window_us, batch, [step.offer])
         return whole.finish()
 
     assert benchmark(run) is not None

@@ -21,7 +21,9 @@ def test_step(benchmark: Callable[..., object], policy: Policy, offers: int, loa
     state = router.initial_state(made.fleet, made.settings)
 
     def run(chosen: Policy) -> router.Step:
-        return router.step(made.requests, made.fleet, state, made.settings, policy=chosen)
+        step = router.step(made.requests, made.fleet, state, made.settings, policy=chosen)
+        assert step.decisions.num_rows == 10_000  # made when they are first looked at
+        return step
 
     done = run(policy)
     benchmark(run, policy)

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aurora_batch.hindsight import regret
+from aurora_batch.ledger import NO_WINDOW
 from aurora_batch.model import Status
 from aurora_batch.router import BatchRecord
 from pipelines.served import Served
@@ -74,31 +75,38 @@ class Figures:
 
         `asked` holds their `tenant_id`, `gpu_type` and `gpu_hours`, null where rejected unread.
         """
-        rows = pl.from_arrow(decisions.drop_columns(["blocked_by", "alternatives", "remedy"]))
-        assert isinstance(rows, pl.DataFrame)
-        routed = rows.filter(pl.col("status") == Status.PROVISIONING)
-        self.requests += rows.height
-        self.routed += routed.height
-        self.cost_usd += float(routed["cost_usd"].sum())
-        self.price_sum += float(routed["price_usd_per_hour"].sum())
-        self.latency_sum += float(routed["estimated_latency_ms"].sum())
-        for counter, values in (
-            (self.providers, routed["provider"]),
-            (self.statuses, rows["status"]),
-            (self.reasons, rows["reason"]),
-            (self.prices, routed["price_usd_per_hour"]),
-            (self.latencies, routed["estimated_latency_ms"]),
+        routed = decisions["provider"].is_valid()
+        self.requests += decisions.num_rows
+        self.routed += pc.sum(routed).as_py() or 0
+        self.cost_usd += _total(decisions["cost_usd"])
+        self.price_sum += _total(decisions["price_usd_per_hour"])
+        self.latency_sum += _total(decisions["estimated_latency_ms"])
+        for counter, name in (
+            (self.providers, "provider"),
+            (self.statuses, "status"),
+            (self.reasons, "reason"),
+            (self.prices, "price_usd_per_hour"),
+            (self.latencies, "estimated_latency_ms"),
         ):
-            _count(counter, values)
-        self._add_costs(routed)
-        routed_rows = (rows["status"] == Status.PROVISIONING).to_numpy()
-        read = asked["gpu_hours"].is_valid()
-        self.served.add(asked.filter(read), routed_rows[read.to_numpy()])
+            _count(counter, decisions[name])
+        self._add_costs(decisions)
+        if asked["gpu_hours"].null_count:
+            read = asked["gpu_hours"].is_valid()
+            asked, routed = asked.filter(read), routed.filter(read)
+        self.served.add(asked, routed.to_numpy())
 
-    def _add_costs(self, routed: pl.DataFrame) -> None:
-        by_window = routed.group_by(pl.col("window").dt.epoch("us")).agg(pl.col("cost_usd").sum())
-        for start, usd in by_window.iter_rows():
-            self.windows[start].cost_usd += usd
+    def _add_costs(self, decisions: pa.Table) -> None:
+        """Add up what each window cost; rows of one window mostly stand together."""
+        window = decisions["window"].cast(pa.int64()).fill_null(NO_WINDOW).to_numpy()
+        starts = np.flatnonzero(np.diff(window, prepend=window[:1] - 1))
+        if not starts.size:
+            return
+        costs = np.add.reduceat(decisions["cost_usd"].fill_null(0.0).to_numpy(), starts)
+        known, which = np.unique(window[starts], return_inverse=True)
+        sums = np.bincount(which, costs)
+        for start, usd in zip(known.tolist(), sums.tolist(), strict=True):
+            if start != NO_WINDOW:  # a row that was rejected unread has none
+                self.windows[start].cost_usd += usd
 
     @property
     def value(self) -> float:
@@ -109,6 +117,11 @@ class Figures:
     def bound(self) -> float:
         """Sum of the batches' bounds."""
         return sum(w.bound for w in self.windows.values())
+
+    @property
+    def bounded(self) -> bool:
+        """Whether every batch has a bound."""
+        return not np.isnan(self.bound)
 
     @property
     def late(self) -> int:
@@ -136,8 +149,7 @@ class Figures:
             "routed": self.routed,
             "fill_rate": self.routed / self.requests if self.requests else None,
             "value": self.value,
-            "bound": self.bound,
-            "gap": gap(self.value, self.bound),
+            **self._proven(),
             **(self._in_hindsight() if self.judged else {}),
             "cost_usd": self.cost_usd,
             "mean_price_usd_per_hour": self.price_sum / self.routed if self.routed else None,
@@ -156,8 +168,7 @@ class Figures:
             "routed": f"{self.routed:,}",
             "fill rate": f"{self.routed / max(self.requests, 1):.2%}",
             "value": f"{self.value:,.1f}",
-            "bound": f"{self.bound:,.1f}",
-            "gap": f"{gap(self.value, self.bound):.3%}",
+            **(self._bound_lines() if self.bounded else {}),
             **(self._hindsight_lines() if self.judged else {}),
             "cost, USD": f"{self.cost_usd:,.0f}",
             "mean price, USD/h": f"{self.price_sum / routed:.3f}",
@@ -166,6 +177,14 @@ class Figures:
             "rejected": f"{self.statuses[Status.REJECTED]:,}",
             "routes/s": f"{self.requests / self.seconds:,.0f}" if self.seconds else "-",
         }
+
+    def _proven(self) -> dict[str, float | None]:
+        if not self.bounded:
+            return {"bound": None, "gap": None}
+        return {"bound": self.bound, "gap": gap(self.value, self.bound)}
+
+    def _bound_lines(self) -> dict[str, str]:
+        return {"bound": f"{self.bound:,.1f}", "gap": f"{gap(self.value, self.bound):.3%}"}
 
     def _in_hindsight(self) -> dict[str, float]:
         return {
@@ -208,6 +227,13 @@ def gap(value: float, bound: float) -> float:
     return (bound - value) / bound if bound else 0.0
 
 
-def _count(counter: Counter[Any], values: pl.Series) -> None:
-    for value, count in values.value_counts().sort(values.name).iter_rows():
+def _total(values: pa.ChunkedArray) -> float:
+    return float(pc.sum(values).as_py() or 0.0)
+
+
+def _count(counter: Counter[Any], values: pa.ChunkedArray) -> None:
+    """Add how often each value stands there, null apart, by value: so does a tie come out."""
+    found = pc.value_counts(values)
+    said = zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)
+    for value, count in sorted(pair for pair in said if pair[0] is not None):
         counter[value] += count

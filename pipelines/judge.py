@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from aurora_batch.demand import Demand
 from aurora_batch.engine import Decided
 from aurora_batch.fleet import Fleet
-from aurora_batch.hindsight import Hindsight, regret
+from aurora_batch.hindsight import Hindsight, chosen, regret
 from aurora_batch.ledger import NO_WINDOW
 from aurora_batch.metrics import Metrics
 from aurora_batch.router import BatchRecord
@@ -142,7 +142,7 @@ class Judge:
         if too_many or seen.fleet.version != window.fleet.version:
             window.hindsight = None
         if window.hindsight is not None:
-            window.hindsight.add(window.window_us, requests, [decisions])
+            window.hindsight.add(window.window_us, requests, [chosen(decisions, window.fleet)])
 
     def _finish(self) -> None:
         window, self._window = self._window, None

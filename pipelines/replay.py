@@ -55,6 +55,10 @@ def register(subparsers: Any) -> None:
         "--report", type=Path, metavar="FILE.html", help="a page with figures and charts"
     )
     parser.add_argument(
+        "--no-bounds", dest="bounds", action="store_false",
+        help="do not solve for what gap and regret alone need: greedy decides faster",
+    )  # fmt: skip
+    parser.add_argument(
         "--windows", action="store_true", help="with --json, the figures of each window too"
     )
     cli_options.common(parser)
@@ -67,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     fleet = fleet_from_settings(settings.providers)
     playing = contestants(args.policy, settings, as_live=args.as_live)
     _refuse_overwriting(args)
+    if not args.bounds and (args.report or args.windows):
+        raise UsageError("--no-bounds: the report and --windows show bounds; leave one of them out")
     begun = perf_counter()
     with ExitStack() as stack:
         page = stack.enter_context(report.page(args.report)) if args.report else None
@@ -75,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         router.warm_up(fleet, settings)
         figures = play(
             args.requests, playing, fleet,
-            write=out.write, as_live=args.as_live, watch=watch,
+            write=out.write, as_live=args.as_live, bounds=args.bounds, watch=watch,
         )  # fmt: skip
         seconds = perf_counter() - begun
         if page is not None:

@@ -16,7 +16,8 @@ from aurora_batch.model import ANY_OF
 F64 = NDArray[np.float64]
 
 # Job sizes are counted in 40 bins a decade, from 0.0001 to 100,000 GPU-hours.
-_SIZE_EDGES = np.logspace(-4, 5, 361)
+_BINS_A_DECADE = 40
+_SIZE_EDGES = np.logspace(-4, 5, 9 * _BINS_A_DECADE + 1)
 DECILES = 10
 SHOWN = 20  # names; the rest of them are added up
 MOST_NAMES = 10_000  # counted by name; those that come later are among the others
@@ -88,8 +89,8 @@ class Served:
         One that accepts several GPU types counts under each of them.
         """
         hours = np.asarray(requests["gpu_hours"].to_numpy(), np.float64)
-        size = np.searchsorted(_SIZE_EDGES, hours.clip(1e-4, 1e5), side="right") - 1
-        bins = np.minimum(size, len(self.sizes) - 1)
+        decades = np.log10(hours.clip(1e-4, 1e5)) + 4
+        bins = np.minimum((decades * _BINS_A_DECADE).astype(np.int64), len(self.sizes) - 1)
         self.sizes += _sums(bins, len(self.sizes), hours, routed)
         names, index = _coded(requests["tenant_id"])
         self.tenants.add(names, _sums(index, len(names), hours, routed))
@@ -131,5 +132,7 @@ def _coded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
 
 def _sums(index: NDArray[np.int64], size: int, hours: F64, routed: NDArray[np.bool_]) -> F64:
     """Add up each group of requests as in `Share`, shape (size, 4)."""
-    weights = (np.ones(hours.size), routed, hours, np.where(routed, hours, 0.0))
-    return np.stack([np.bincount(index, w, minlength=size) for w in weights], axis=1)
+    which = 2 * index + routed
+    count = np.bincount(which, minlength=2 * size).reshape(size, 2)
+    asked = np.bincount(which, hours, minlength=2 * size).reshape(size, 2)
+    return np.stack([count.sum(axis=1), count[:, 1], asked.sum(axis=1), asked[:, 1]], axis=1)

@@ -8,7 +8,7 @@ by itself.
                    committed offsets and seek to them, the ledger, and again the recent requests
                    that its reserve prices come from
     1  poll        records into the open micro-batch, until too many bytes are in flight
-    2  decode      in a thread, while the micro-batch before is decided
+    2  decode      in a thread, while the micro-batch before is decided; a small one with step 3
     3  decide      |  in another thread, while the next micro-batch fills
     4  stage       |  decisions, dead letters and the ledger as record batches
     5  commit      all of them and the offsets: one transaction, or sends awaited, then offsets
@@ -41,6 +41,7 @@ from aurora_batch.metrics import Committed
 from aurora_batch.microbatch import Batch, MicroBatch
 from aurora_batch.outlook import Asked, Outlook
 from aurora_batch.router import RouterState
+from aurora_batch.sample import Cut
 from aurora_batch.schema import Message
 from pipelines import takeover
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2  # between looks at the stop event
+FEW = 1_000  # records, which are sooner decoded than handed from thread to thread
 UNSETTLED = 2  # batches on their way, beside which one that is of age goes on filling
 WATCH_S = 1.0  # between looks at the end offsets
 # Of the time in which reserve prices are solved beside the batches: at once would slow those down.
@@ -59,11 +61,11 @@ RECOMMIT_S = 3600.0  # without a batch, after which the offsets are committed ag
 
 @dataclass(frozen=True)
 class Question:
-    """A micro-batch that is decoded."""
+    """A micro-batch that is decoded, or so small that who decides it does that."""
 
     batch: Batch
-    read: Read
-    decode_s: float
+    read: Read | None = None
+    decode_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Session:
         self._state: RouterState  # after the last batch that is decided
         self._seen: Outlook  # after the last one that is committed
         self._asked: Asked | None = None  # reserve prices that the other thread is at
+        self._cut: Cut | None = None  # a sample that it finds
         self.opened = False
         self.commits = 0
 
@@ -174,14 +177,15 @@ class Session:
         loop, worker = asyncio.get_running_loop(), self._worker
         # What a stop finds undecided is left to the successor: it may be more than a stop may take.
         while (batch := await self._closed.get()) and not self._stop.is_set():
-            await self._decoded.put(
-                await loop.run_in_executor(worker.decoding, self._question, batch)
-            )
+            question = Question(batch)
+            if len(batch.arrived) > FEW:
+                question = await loop.run_in_executor(worker.decoding, self._question, question)
+            await self._decoded.put(question)
         await self._decoded.put(None)
 
-    def _question(self, batch: Batch) -> Question:
+    def _question(self, question: Question) -> Question:
         began = self._worker.clock()
-        batch = batch.whole()
+        batch = question.batch.whole()
         read = engine.decode(batch.records, self._worker.settings)
         return Question(batch, read, self._worker.clock() - began)
 
@@ -203,8 +207,11 @@ class Session:
         self._room.set()  # nothing will be committed any more that could make room
 
     def _look_ahead(self, fleet: Fleet) -> None:
-        """Solve reserve prices that are asked for beside the batches until they are charged."""
-        asked = self._state.outlook.asked
+        """Do beside the batches what later ones need: reserve prices until they are charged."""
+        asked, cut = self._state.outlook.asked, self._state.outlook.sample.cut
+        if cut is not None and cut is not self._cut:
+            self._worker.ahead.submit(cut.found)
+        self._cut = cut
         if asked is not None and asked is not self._asked:
             self._worker.ahead.submit(
                 outlook.look_ahead, asked, fleet, self._worker.settings, AHEAD_SHARE
@@ -212,6 +219,9 @@ class Session:
         self._asked = asked
 
     def _work(self, question: Question, fleet: Fleet, state: RouterState) -> Work:
+        if question.read is None:
+            question = self._question(question)
+        assert question.read is not None
         records = question.batch.records
         decided = engine.decide(records, question.read, fleet, state, self._worker.settings)
         snapshot = Message(

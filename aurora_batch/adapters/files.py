@@ -4,7 +4,7 @@ A log is told by its first bytes, else by its extension. Reading holds a chunk a
 the length of the log (of an Arrow file: a record batch at a time).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -85,7 +85,7 @@ def read_requests(
     *,
     chunk_rows: int = CHUNK_ROWS,
     workloads: frozenset[str] | None = None,
-) -> Iterator[Chunk]:
+) -> Generator[Chunk, None, None]:
     """Yield a log's requests in order, at most `chunk_rows` rows at a time.
 
     A row without `requested_at` takes the time of the row before it. Raises `LogError` where the
@@ -130,7 +130,7 @@ def _parquet(path: Path, chunk_rows: int, workloads: frozenset[str] | None) -> I
     # A buffer, or a column of a whole row group would be read at once.
     with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
         total, seen = file.metadata.num_rows, 0
-        for batch in file.iter_batches(batch_size=chunk_rows):
+        for batch in file.iter_batches(batch_size=chunk_rows, use_threads=False):
             seen += batch.num_rows
             yield _of_table(pa.Table.from_batches([batch]), seen / total, workloads)
 

@@ -13,9 +13,10 @@ from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from msgspec import Struct
 from numpy.typing import NDArray
+
+from aurora_batch.schema.buffers import buffers_of
 
 I64 = NDArray[np.int64]
 Headers = tuple[tuple[str, bytes], ...]
@@ -256,8 +257,8 @@ class Messages(Sequence[Message]):
 
 def sizes_of(values: pa.BinaryArray) -> I64:
     """Return the bytes of each value, shape (n,), 0 of null."""
-    sizes: I64 = pc.fill_null(pc.binary_length(values), 0).to_numpy().astype(np.int64)
-    return sizes
+    _, bounds, valid = buffers_of(values)
+    return np.where(valid, np.diff(bounds), 0)
 
 
 def pack_headers(headers: Headers) -> bytes:

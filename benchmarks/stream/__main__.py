@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aurora_batch.errors import AuroraError
-from benchmarks.stream import latency, table, throughput
+from benchmarks.stream import latency, start, table, throughput
 from benchmarks.stream.cells import BY_NAME, BY_QUIX, CELLS, Cell, Found, Payload
 from benchmarks.stream.children import Failed
 from benchmarks.stream.place import Place
@@ -107,6 +107,7 @@ def _measure(
         for turn in range(args.rounds):
             found.throughput.append([])
             found.latency.append([])
+            found.starts.append([])
             for cell in cells if turn % 2 == 0 else cells[::-1]:
                 bar.update(task, description=f"round {turn + 1}, {cell.name}", said="starting")
                 _cell(args, cell, place, backlogs, turn, found, tell)
@@ -123,6 +124,9 @@ def _cell(
         backlog, quix = backlogs[cell.payload], args.quix_python
         one = throughput.measured(place, cell, backlog, turn, quix=quix, **spans)
         found.throughput[-1].append(one)
+        return
+    if cell.kind == "start":
+        found.starts[-1].append(start.started(place, cell, turn))
         return
     for point in latency.swept(place, cell, args.rates, turn, **spans):
         found.latency[-1].append(point)
@@ -153,7 +157,7 @@ def _has_quix(python: Path) -> bool:
 
 
 def _report(args: argparse.Namespace, found: Found, say: Console) -> None:
-    if not any([*found.throughput, *found.latency]):
+    if not any([*found.throughput, *found.latency, *found.starts]):
         return
     out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     folder = args.out / time.strftime("stream-%Y%m%dT%H%M%SZ", time.gmtime())
@@ -170,6 +174,8 @@ def _report(args: argparse.Namespace, found: Found, say: Console) -> None:
                 out.print(table.of_ratios(found))
         if any(found.latency):
             out.print(table.of_latency(found))
+        if any(found.starts):
+            out.print(table.of_starts(found))
     if any(one.sustained for several in found.latency for one in several):
         table.draw(found, folder / "latency.png")
     say.print(f"written: {folder}", soft_wrap=True)

@@ -21,7 +21,8 @@ class Cell:
     shards: int = 1
     by: str = BY_WORKER
     linger_ms: float = 20.0
-    kind: Literal["throughput", "latency"] = "throughput"
+    kind: Literal["throughput", "latency", "start"] = "throughput"
+    compiled: bool = True  # kernels are in the cache
     usual: bool = True  # part of a run without --full
 
 
@@ -52,6 +53,8 @@ CELLS = (
          kind="latency", usual=False),
     Cell("latency-arrow", "Arrow, linger 20 ms, exactly once", "arrow", kind="latency",
          usual=False),
+    Cell("start", "compiled before", kind="start"),
+    Cell("start-cold", "kernels to be compiled", kind="start", compiled=False, usual=False),
 )  # fmt: skip
 BY_NAME = {cell.name: cell for cell in CELLS}
 
@@ -87,8 +90,17 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Start:
+    """From the start of a worker to its first committed decision."""
+
+    cell: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Found:
     """Everything, round by round."""
 
     throughput: list[list[Throughput]] = field(default_factory=list)
     latency: list[list[Latency]] = field(default_factory=list)
+    starts: list[list[Start]] = field(default_factory=list)

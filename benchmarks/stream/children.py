@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from tests.streaming import plain_environ
@@ -33,14 +33,18 @@ class Child:
         As after `python -m`.
     python
         The interpreter.
+    environ
+        Variables beside those that there are.
     """
 
     def __init__(
-        self, module: str, arguments: Sequence[str], python: str | Path = sys.executable
-    ) -> None:
+        self, module: str, arguments: Sequence[str], python: str | Path = sys.executable,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self.name = module.rpartition(".")[2]
         self._process = subprocess.Popen(
-            [str(python), "-m", module, *arguments], cwd=ROOT, env=plain_environ(),
+            [str(python), "-m", module, *arguments], cwd=ROOT,
+            env={**plain_environ(), **environ},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip

@@ -4,8 +4,10 @@ import asyncio
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -72,12 +74,15 @@ class Place:
         topics = msgspec.structs.asdict(settings.kafka.topics)
         self.drop(*(name for field, name in topics.items() if field != "requests"))
 
-    def worker(self, settings: Settings, shard: str, *arguments: str) -> Child:
+    def worker(
+        self, settings: Settings, shard: str, *arguments: str,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> Child:  # fmt: skip
         """Start `aurora stream`."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         write_settings(settings, folder)
         options = ["--config", str(folder), "--shard", shard, *arguments]
-        return Child("pipelines.cli", ["stream", *options])
+        return Child("pipelines.cli", ["stream", *options], environ=environ)
 
 
 class Committed:

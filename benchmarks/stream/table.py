@@ -9,7 +9,7 @@ from statistics import median
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.stream.cells import BY_NAME, Found, Latency, Throughput
+from benchmarks.stream.cells import BY_NAME, Found, Latency, Start, Throughput
 
 PERCENTILES = {"p50": "p50", "p95": "p95", "p99": "p99", "p999": "p99.9"}
 # Name, numerator, denominator, figure of both.
@@ -110,6 +110,17 @@ def of_latency(found: Found) -> Table:
     return shown
 
 
+def of_starts(found: Found) -> Table:
+    """Return a row for each cell."""
+    shown = Table(box=SIMPLE_HEAD, title="from a worker's start to its first committed decision")
+    for name in ("cell", "what", "seconds"):
+        shown.add_column(name, justify="right" if name == "seconds" else "left")
+    for name in _in_order(one.cell for several in found.starts for one in several):
+        same = [one.seconds for several in found.starts for one in several if one.cell == name]
+        shown.add_row(name, BY_NAME[name].says, number(median(same), ".1f"))
+    return shown
+
+
 def draw(found: Found, path: Path) -> None:
     """Draw latency over load, a panel for each cell; needs matplotlib (extra `report`)."""
     from matplotlib.figure import Figure
@@ -145,11 +156,12 @@ def plain(found: Found) -> dict[str, object]:
     return {
         "throughput": [[_said(t) for t in one] for one in found.throughput],
         "latency": [[_said(o) for o in one] for one in found.latency],
+        "starts": [[_said(o) for o in one] for one in found.starts],
         "ratios": {k: dict(zip(fields, v, strict=True)) for k, v in ratios(found).items()},
     }
 
 
-def _said(figures: Throughput | Latency) -> dict[str, object]:
+def _said(figures: Throughput | Latency | Start) -> dict[str, object]:
     return {
         k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(figures).items()
     }

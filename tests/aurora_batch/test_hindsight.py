@@ -67,7 +67,7 @@ def judged(
             for state, policy in zip(states, policies, strict=True)
         ]
         states = [step.state for step in steps]
-        ended = judge.add(steps[0].batch.window_us, requests, [step.decisions for step in steps])
+        ended = judge.add(steps[0].batch.window_us, requests, [step.offer for step in steps])
         if ended is not None:
             yield ended
     last = judge.finish()
@@ -188,9 +188,9 @@ def test_what_is_proven_is_not_solved_again() -> None:
     step = router.step(log, FLEET, router.initial_state(FLEET, SETTINGS), SETTINGS)
     proven = Proven(7.0, (5.0,))
     judge = Hindsight(FLEET, SETTINGS)
-    assert judge.add(0, log, [step.decisions], proven) is None
-    assert judge.add(60, log, [step.decisions], proven) == Judged(0, 20, 7.0, (5.0,))
-    judge.add(60, log, [step.decisions])
+    assert judge.add(0, log, [step.offer], proven) is None
+    assert judge.add(60, log, [step.offer], proven) == Judged(0, 20, 7.0, (5.0,))
+    judge.add(60, log, [step.offer])
     last = judge.finish()
 
     assert last is not None

@@ -37,6 +37,7 @@ for policy in Policy:
     for low, high in ((0, 1), (1, 40), (40, 3000), (3000, 6000)):
         batch = schema.decode_json(payloads[low:high], None).requests
         for step in router.decide(batch, fleet, state, settings, policy=policy):
+            assert step.decisions.num_rows == step.batch.requests
             state = snapshots.restore(snapshots.save(step.state), settings)
 kept = 0
 ahead = windows.log(2.0)
@@ -44,6 +45,7 @@ for fleet, log in ((ahead.fleet, ahead.requests), (fleet, log)):
     state = router.initial_state(fleet, settings)
     for batch in range(0, log.num_rows, 100):
         for step in router.decide(log.slice(batch, 100), fleet, state, settings):
+            assert step.decisions.num_rows == step.batch.requests
             state = snapshots.restore(snapshots.save(step.state), settings)
             kept += step.batch.reserve is not None
 assert kept > 20, kept

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import cost, gap_over_time, gap_sets, horizons, table
+from benchmarks import cost, gap_over_time, gap_sets, horizons, replay, table
 from benchmarks.runs import Run
 
 PNG = b"\x89PNG"
@@ -126,3 +126,17 @@ def test_what_horizons_cannot_decide_is_said(
         horizons.main(options)
 
     assert said in capsys.readouterr().err
+
+
+def test_replay_takes_no_more_memory_for_a_longer_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four times the requests: a rate and a picture of both, in the same memory but for a tenth."""
+    out = tmp_path / "replay.png"
+    sizes = ["--requests", "300000,1200000", "--policies", "greedy", "--rounds", "1"]
+    assert replay.main([*sizes, "--json", "--out", str(out)]) == 0
+
+    short, long = json.loads(capsys.readouterr().out)
+    assert [short["requests"], long["requests"]] == [300_000, 1_200_000]
+    assert long["peak_mib"] < 1.1 * short["peak_mib"]
+    assert out.read_bytes().startswith(PNG)

@@ -15,7 +15,7 @@ import pytest
 from aurora_batch import engine, router, schema, workload
 from aurora_batch.engine import Decided
 from aurora_batch.fleet import Fleet, fleet_from_settings
-from aurora_batch.hindsight import Hindsight, regret
+from aurora_batch.hindsight import Hindsight, chosen, regret
 from aurora_batch.metrics import Metrics
 from aurora_batch.router import RouterState
 from aurora_batch.schema import Message, Record, Records
@@ -70,7 +70,9 @@ def offline(requests: pa.Table, decisions: pa.Table) -> list[float]:
     windows = decisions["window"].cast(pa.int64())
     for window in pc.unique(windows).to_pylist():
         own = pc.equal(windows, window)
-        found.append(judge.add(window, requests.filter(own), [decisions.filter(own)]))
+        found.append(
+            judge.add(window, requests.filter(own), [chosen(decisions.filter(own), FLEET)])
+        )
     found.append(judge.finish())
     return [regret(window.values[0], window.bound) for window in found if window is not None]
 
@@ -188,7 +190,7 @@ def test_what_fails_in_it_is_logged_and_later_windows_are_judged(
             wait(judge)
 
     assert caplog.text.count("a window is not judged") == 1
-    assert judged(metrics) == 1
+    assert judged(metrics) == 2
 
 
 def test_a_stream_shows_what_its_decisions_say_offline(embedded: str) -> None:

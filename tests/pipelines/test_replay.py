@@ -164,6 +164,20 @@ def test_the_configured_policy_is_the_default(log: Path, tmp_path: Path) -> None
     assert pl.read_parquet(tmp_path / "b.parquet")["policy"].unique().to_list() == ["global"]
 
 
+@pytest.mark.parametrize("options", [[], ["--as-live"], ["--policy", "greedy"]])
+def test_decisions_need_no_bounds(
+    log: Path, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--no-bounds`: the same bytes; no regret, and a gap only where it costs nothing."""
+    assert aurora(log, "--out", tmp_path / "a.parquet", *options, "--quiet") == 0
+    assert aurora(log, "--out", tmp_path / "b.parquet", *options, "--no-bounds", "--json") == 0
+
+    (policy, said), *_ = json.loads(capsys.readouterr().out)["policies"].items()
+    assert "regret" not in said
+    assert (said["gap"] is None) == (said["bound"] is None) == (policy == "greedy")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
 def test_an_empty_log_is_decided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No requests: an empty output, figures without averages, a report all the same."""
     log = write(tmp_path / "log.arrow", workload.stress(FLEET, 0, seed=0))
@@ -213,6 +227,7 @@ def test_the_report_needs_matplotlib(
         (["no.parquet", "--out", "d.parquet"], 1, "no.parquet: no such file"),
         (["log.parquet", "--out", "no/d.parquet"], 1, "d.parquet cannot be written: No such file"),
         (["log.parquet", "--out", "d.what"], 1, "the extension says no layout"),
+        (["log.parquet", "--out", "d.csv", "--no-bounds", "--windows"], 2, "--no-bounds: "),
         (["log.parquet", "--out", "log.parquet"], 2, "log.parquet is named twice"),
         (["log.parquet", "--out", "d.csv", "--report", "no/r.html"], 1, "r.html cannot be written"),
         (["log.parquet", "--out", "d.csv", "--providers", "no.yaml"], 2, "no.yaml"),
@@ -249,7 +264,7 @@ def test_an_interrupt_leaves_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(playback.Player, "finish", interrupted)
+    monkeypatch.setattr(playback.Recorder, "finish", interrupted)
     report = tmp_path / "r.html"
     assert aurora(log, "--out", tmp_path / "d.parquet", "--report", report) == 130
 

@@ -147,13 +147,11 @@ class Sink:
         async with self._bounded("committing a batch", self._cluster.transaction_s):
             await self._producer.begin_transaction()
             # Awaited one and all: aiokafka commits even when a send has failed.
-            await settled(
-                [
-                    self._send(staged),
-                    self._producer.send_offsets_to_transaction(
-                        source.to_commit(offsets), self._cluster.settings.group
-                    ),
-                ]
+            await self._send(staged)
+            # Not beside it: while the coordinator writes one change of a transaction, the broker
+            # refuses records of it for a while, and aiokafka sends them again after 100 ms.
+            await self._producer.send_offsets_to_transaction(
+                source.to_commit(offsets), self._cluster.settings.group
             )
             await self._producer.commit_transaction()
 
