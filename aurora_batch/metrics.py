@@ -7,6 +7,7 @@ time. Labels are bounded: providers, pools and tenants that are configured, the 
 from collections import Counter as Counts
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from threading import Lock
 from typing import Literal
 
@@ -27,6 +28,7 @@ from aurora_batch.router import BatchRecord
 from aurora_batch.schema import Rejection
 
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 
 ROUTE_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
 STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -132,11 +134,25 @@ class Distribution(Collector):
 
     def observe(self, values: F64, *labels: str) -> None:
         """Add observations under one set of labels."""
+        counts, sums = self.binned(values, np.zeros(values.size, np.int64), 1)
+        self.add(counts[0], float(sums[0]), *labels)
+
+    def binned(self, values: F64, group: I64, groups: int) -> tuple[I64, F64]:
+        """Return, for each group, how many of its values are in each bucket, and their sum.
+
+        `group`, shape (n,), tells for each value which of the `groups` is its own.
+        """
         # A value that equals an edge belongs to the bucket below it (`le`).
         place = np.searchsorted(self._edges, values, side="left")
-        new = np.bincount(place, minlength=self._edges.size + 1)
-        self._counts[labels] = self._counts.get(labels, np.zeros_like(new)) + new
-        self._sums[labels] = self._sums.get(labels, 0.0) + float(values.sum())
+        buckets = self._edges.size + 1
+        counts: I64 = np.bincount(group * buckets + place, minlength=groups * buckets)
+        sums: F64 = np.bincount(group, values, minlength=groups).astype(np.float64)
+        return counts.reshape(groups, buckets), sums
+
+    def add(self, counts: I64, total: float, *labels: str) -> None:
+        """Add observations that are binned, and their sum, under one set of labels."""
+        self._counts[labels] = self._counts.get(labels, np.zeros_like(counts)) + counts
+        self._sums[labels] = self._sums.get(labels, 0.0) + total
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Yield the family, as a registry asks for it."""
@@ -298,14 +314,16 @@ class Metrics:
             values = done.decisions[column].combine_chunks().dictionary_encode("encode")
             names.append([NO_PROVIDER if v is None else v for v in values.dictionary.to_pylist()])
             group = group * len(names[-1]) + values.indices.to_numpy()
-        for found in np.unique(group).tolist():
-            seconds = done.durations[group == found]
+        durations = self._distributions["route_duration_seconds"]
+        binned, total = durations.binned(done.durations, group, prod(map(len, names)))
+        sizes = binned.sum(axis=1)
+        for found in np.flatnonzero(sizes).tolist():
             places = np.unravel_index(found, [len(known) for known in names])
             where, status, reason, policy = (n[i] for n, i in zip(names, places, strict=True))
-            self._counters["route_requests_total"].labels(where, status).inc(seconds.size)
+            self._counters["route_requests_total"].labels(where, status).inc(int(sizes[found]))
             if reason != Reason.OK:
-                self._counters["route_failures_total"].labels(where, reason).inc(seconds.size)
-            self._distributions["route_duration_seconds"].observe(seconds, where, policy)
+                self._counters["route_failures_total"].labels(where, reason).inc(int(sizes[found]))
+            durations.add(binned[found], float(total[found]), where, policy)
 
     def _batch(self, batch: BatchRecord) -> None:
         gauge = self._gauges

@@ -27,11 +27,12 @@ from aurora_batch.schema import (
     Rejection,
     dead_letter_headers,
     dead_letter_value,
-    encode_arrow,
+    encode_arrow_each,
     encode_json,
+    pack_dead_letter_headers,
 )
 from aurora_batch.schema.arrow_reading import arrow_rows, is_arrow
-from aurora_batch.schema.records import Headers, pack_headers
+from aurora_batch.schema.records import Headers, pack_headers, sizes_of
 
 _ARROW = ("content-type", ARROW_CONTENT_TYPE.encode())
 MAX_VALUE = 900_000  # bytes
@@ -64,29 +65,45 @@ def decision_messages(
     arrow = arrow_rows(records)
     if not arrow.size:
         return _json(records, index, decisions)
+    if arrow.size == len(records):
+        return _arrow(records, index, decisions, most)
     packed = np.isin(index, arrow)
-    messages = _json(records, index[~packed], decisions.filter(pa.array(~packed)))
-    large: list[Message] = []
-    for i in arrow.tolist():
-        low, high = np.searchsorted(index, [i, i + 1]).tolist()
-        if low < high:
-            record = records[i]
-            headers = (_ARROW, *_travelling(record.headers))
-            key = None if len(record.key or b"") > MAX_KEY else record.key
-            bare = Message(None, key, headers, record.partition)
-            room = min(MAX_VALUE, most - size_of(bare))
-            for value in _packed(decisions.slice(low, high - low), room):
-                large.append(structs.replace(bare, value=value))
-    return Messages.joined([messages, Messages.of(large)])
+    json = _json(records, index[~packed], decisions.filter(pa.array(~packed)))
+    tables = _arrow(records, index[packed], decisions.filter(pa.array(packed)), most)
+    return Messages.joined([json, tables])
 
 
-def _packed(decisions: pa.Table, room: int) -> list[bytes]:
-    """Return decisions as one Arrow stream, as several where one would be too large."""
-    value = encode_arrow(decisions)
-    if len(value) <= room or decisions.num_rows < 2:
-        return [value]
-    half = decisions.num_rows // 2
-    return _packed(decisions.slice(0, half), room) + _packed(decisions.slice(half), room)
+def _arrow(records: Records, index: NDArray[np.int64], decisions: pa.Table, most: int) -> Messages:
+    """Return one Arrow stream a record, several where it would be too large."""
+    starts = np.flatnonzero(np.diff(index, prepend=-1))  # no record is number -1
+    of = index[starts]
+    key, headers = _short_keys(records.key.take(pa.array(of))), _arrow_headers(records, of)
+    room = np.minimum(MAX_VALUE, most - OVERHEAD - sizes_of(key) - sizes_of(headers))
+    bounds, whose = np.append(starts, len(index)), np.arange(len(of))
+    while True:
+        value = encode_arrow_each(decisions, bounds.tolist())
+        rows = np.diff(bounds)
+        large = (sizes_of(value) > room[whose]) & (rows > 1)
+        if not large.any():
+            break
+        halves = bounds[:-1][large] + rows[large] // 2
+        bounds = np.sort(np.concatenate([bounds, halves]))
+        whose = np.repeat(whose, 1 + large)
+    at = pa.array(whose)
+    return Messages(value, key.take(at), records.partition[of[whose]], headers.take(at))
+
+
+def _arrow_headers(records: Records, rows: NDArray[np.int64]) -> pa.BinaryArray:
+    kinds, which = records.kinds_of_headers()
+    packed = [pack_headers((_ARROW, *_travelling(kind))) for kind in kinds]
+    return pa.array(packed, pa.binary()).take(pa.array(which[rows]))
+
+
+def _short_keys(key: pa.BinaryArray) -> pa.BinaryArray:
+    """Return keys without those that are too long to send back."""
+    if (pc.max(pc.binary_length(key)).as_py() or 0) > MAX_KEY:
+        return pc.if_else(pc.less_equal(pc.binary_length(key), MAX_KEY), key, None)
+    return key
 
 
 def oversized(
@@ -151,9 +168,7 @@ def _row_within(records: Records, decoded: Decoded, row: int) -> int | None:
 
 def _json(records: Records, index: NDArray[np.int64], decisions: pa.Table) -> Messages:
     rows = pa.array(index)
-    key = records.key if len(index) == len(records) else records.key.take(rows)
-    if (pc.max(pc.binary_length(key)).as_py() or 0) > MAX_KEY:
-        key = pc.if_else(pc.less_equal(pc.binary_length(key), MAX_KEY), key, None)
+    key = _short_keys(records.key if len(index) == len(records) else records.key.take(rows))
     headers = _all_travelling(records)
     headers = None if headers is None else headers.take(rows)
     return Messages(encode_json(decisions), key, records.partition[index], headers)
@@ -194,6 +209,8 @@ def dead_letter_messages(records: Records, decoded: Decoded, most: int = MAX_MES
 
     None is larger than `most` bytes, which are at least 4,096.
     """
+    if not decoded.rejections:
+        return Messages.of(())
     place = np.array([r.index for r in decoded.rejections], np.int64)
     bad, which = np.unique(place, return_inverse=True)
     died = records.take(bad).listed()  # each made once: a payload of many bad rows is opened once
@@ -206,16 +223,16 @@ def _dead_letter(
 ) -> tuple[bytes | None, bytes | None, int, bytes]:
     """Return the bytes that were sent; where they are too many, the first ones and their number."""
     value = dead_letter_value(record, rejection)
-    if _size(record.headers) > min(MAX_HEADERS, most // 4):
+    if record.headers and _size(record.headers) > min(MAX_HEADERS, most // 4):
         form = (_ARROW,) if is_arrow(record.headers) else ()  # without it nobody could read it
         record = structs.replace(record, headers=form)
     if record.key is not None and len(record.key) > min(MAX_KEY, most // 4):
         record = structs.replace(record, key=None)
-    headers = dead_letter_headers(record, rejection)
-    packed = pack_headers(headers)
+    packed = pack_dead_letter_headers(record, rejection)
     taken = len(record.key or b"") + len(packed) + OVERHEAD + CUT_BYTES
     room = min(MAX_VALUE, most - taken)
     if value is not None and len(value) > room:
+        headers = dead_letter_headers(record, rejection)
         packed = pack_headers((*headers, (CUT, str(len(value)).encode())))
         value = value[:room]
     return value, record.key, record.partition, packed

@@ -20,11 +20,13 @@ from aurora_batch.schema.dead_letters import (
     dead_letter_headers,
     dead_letter_value,
     microseconds,
+    pack_dead_letter_headers,
     rfc3339,
 )
 from aurora_batch.schema.decoding import decode, decode_json, decode_table
 from aurora_batch.schema.encoding import (
     encode_arrow,
+    encode_arrow_each,
     encode_json,
     encode_requests_arrow,
     encode_requests_json,
@@ -50,9 +52,11 @@ __all__ = [
     "decode_json",
     "decode_table",
     "encode_arrow",
+    "encode_arrow_each",
     "encode_json",
     "encode_requests_arrow",
     "encode_requests_json",
     "microseconds",
+    "pack_dead_letter_headers",
     "rfc3339",
 ]

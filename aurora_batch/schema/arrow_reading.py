@@ -5,6 +5,7 @@ allocated for them, and its buffers are validated in full.
 """
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from aurora_batch.model import ANY_OF, WEIGHTS, Fault
 from aurora_batch.schema.blocks import Block, Unreadable, count_unknown
-from aurora_batch.schema.columns import REQUEST_SCHEMA, WEIGHTS_TYPE
+from aurora_batch.schema.columns import REQUEST_SCHEMA, WEIGHTS_TYPE, Rejection
 from aurora_batch.schema.fields import (
     MAX_ARROW_BYTES,
     MAX_ARROW_ROWS,
@@ -49,18 +50,71 @@ def arrow_rows(records: Records) -> NDArray[np.int64]:
     return np.flatnonzero(np.array(list(map(is_arrow, kinds)), np.bool_)[which])
 
 
-def read_ipc(payload: bytes | None, index: int, unknown: Counter[str]) -> Block:
-    """Return the rows of an Arrow IPC stream, record `index`; raises `Unreadable`."""
-    table = open_ipc(payload)
-    columns, faults = columns_of(table, unknown, trusted=False)
-    rows = np.arange(table.num_rows)
-    return Block(columns, np.full(len(rows), index), rows, faults)
+def read_streams(
+    values: pa.BinaryArray, at: Sequence[int], unknown: Counter[str]
+) -> tuple[list[Block], list[Rejection]]:
+    """Return the rows of Arrow IPC streams, records `at` of `values`, and who is none.
+
+    Neighbours of one layout are read together: a call into Arrow, and there are hundreds, takes as
+    long for 1,000 rows as for 10,000.
+    """
+    blocks: list[Block] = []
+    rejections: list[Rejection] = []
+    opened: list[tuple[int, pa.Table]] = []
+    for i in at:
+        try:
+            opened.append((i, _opened(values[i].as_py())))
+        except Unreadable as error:
+            rejections.append(error.at(i))
+    for run in _alike(opened):
+        counted = unknown.copy()
+        try:
+            blocks.append(_block(run, counted))
+            unknown |= counted
+            continue
+        except (Unreadable, pa.ArrowException):
+            pass  # it may be the fault of one alone
+        for one in run:
+            try:
+                blocks.append(_block([one], unknown))
+            except Unreadable as error:
+                rejections.append(error.at(one[0]))
+    return blocks, rejections
 
 
-# Dead letters of single rows come back to the payload that was just decoded, row after row.
+def _alike(opened: list[tuple[int, pa.Table]]) -> Iterator[list[tuple[int, pa.Table]]]:
+    """Yield runs of tables of the same types, each of a bounded size."""
+    run: list[tuple[int, pa.Table]] = []
+    rows = size = 0
+    for one in opened:
+        more_rows, more = one[1].num_rows, one[1].get_total_buffer_size()
+        rows, size = rows + more_rows, size + more
+        fits = rows <= MAX_ARROW_ROWS and size <= MAX_ARROW_UNPACKED
+        if run and not (fits and run[-1][1].schema.equals(one[1].schema)):
+            yield run
+            run, rows, size = [], more_rows, more
+        run.append(one)
+    if run:
+        yield run
+
+
+def _block(run: list[tuple[int, pa.Table]], unknown: Counter[str]) -> Block:
+    tables = [table for _, table in run]
+    columns, faults = columns_of(pa.concat_tables(tables), unknown, trusted=False)
+    sizes = [table.num_rows for table in tables]
+    index = np.repeat(np.array([i for i, _ in run], np.int64), sizes)
+    row = np.concatenate([np.arange(size, dtype=np.int64) for size in sizes])
+    return Block(columns, index, row, faults)
+
+
+# Dead letters of single rows come back to one payload, row after row.
 @lru_cache(maxsize=2)
 def open_ipc(payload: bytes | None) -> pa.Table:
     """Return an IPC stream as a table of one chunk, validated in full; raises `Unreadable`."""
+    return _opened(payload).combine_chunks()
+
+
+def _opened(payload: bytes | None) -> pa.Table:
     if payload is None:
         raise Unreadable(Fault.MALFORMED, "payload: expected an Arrow stream, got none (tombstone)")
     if len(payload) > MAX_ARROW_BYTES:
@@ -77,7 +131,8 @@ def open_ipc(payload: bytes | None) -> pa.Table:
         with pa.ipc.open_stream(payload) as reader:
             table = reader.read_all()
         table.validate(full=True)
-        return table.combine_chunks()
+        # One of a single chunk is not copied here.
+        return table if all(c.num_chunks == 1 for c in table.columns) else table.combine_chunks()
     except (pa.ArrowException, OSError, ValueError) as error:
         why = (str(error).splitlines() or ["?"])[0][:80]
         raise Unreadable(Fault.MALFORMED, f"payload: not an Arrow IPC stream: {why}") from None

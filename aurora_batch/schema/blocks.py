@@ -51,12 +51,16 @@ def joined(blocks: list[Block]) -> Block:
     if len(blocks) == 1:
         return blocks[0]
     index = np.concatenate([b.index for b in blocks])
-    order = np.argsort(index, kind="stable")
+    row = np.concatenate([b.row for b in blocks])
     columns = {
-        f.name: pa.concat_arrays([b.columns[f.name] for b in blocks]).take(pa.array(order))
-        for f in REQUEST_SCHEMA
+        f.name: pa.concat_arrays([b.columns[f.name] for b in blocks]) for f in REQUEST_SCHEMA
     }
-    return Block(columns, index[order], np.concatenate([b.row for b in blocks])[order])
+    if bool((index[1:] >= index[:-1]).all()):
+        return Block(columns, index, row)
+    order = np.argsort(index, kind="stable")
+    at = pa.array(order)
+    columns = {name: column.take(at) for name, column in columns.items()}
+    return Block(columns, index[order], row[order])
 
 
 def count_unknown(unknown: Counter[str], names: Iterable[str], times: int = 1) -> None:

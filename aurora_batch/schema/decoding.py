@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from aurora_batch.errors import LayoutError
 from aurora_batch.model import Fault
 from aurora_batch.schema import rules
-from aurora_batch.schema.arrow_reading import arrow_rows, columns_of, read_ipc
+from aurora_batch.schema.arrow_reading import arrow_rows, columns_of, read_streams
 from aurora_batch.schema.blocks import Block, Unreadable, empty_block, joined
 from aurora_batch.schema.columns import REQUEST_SCHEMA, Decoded, Rejection
 from aurora_batch.schema.fields import REQUEST_ID
@@ -42,11 +42,9 @@ def decode(
     index = np.delete(np.arange(len(columns)), arrow)
     values = columns.value.take(pa.array(index)) if len(arrow) else columns.value
     blocks, rejections = read_json(values, index, unknown)
-    for i in arrow:
-        try:
-            blocks.append(read_ipc(columns.value[i].as_py(), i, unknown))
-        except Unreadable as error:
-            rejections.append(error.at(i))
+    tables, unreadable = read_streams(columns.value, arrow, unknown)
+    blocks += tables
+    rejections += unreadable
     times = columns.timestamp_us
     return _checked(blocks, rejections, unknown, times, max_clock_skew_s, workloads)
 

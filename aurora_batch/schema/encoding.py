@@ -1,8 +1,11 @@
 """Canonical requests and decisions to payloads: JSON lines in bulk, or one Arrow IPC stream."""
 
 import io
+from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -12,6 +15,7 @@ from aurora_batch.schema.json_reading import WireRequest, WireWeights
 from aurora_batch.schema.json_writing import RFC3339, json_lines
 
 _FEW = 600  # decisions that are sooner written row by row
+_BESIDE_VALUES = 32_768  # bytes, at most, of a stream of decisions: schema, lengths, padding
 # Of these nearly every decision has another value.
 _OWN = frozenset({"request_id", "decision_id", "cost_usd"})
 
@@ -61,6 +65,22 @@ def encode_arrow(decisions: pa.Table) -> bytes:
     return stream_of(decisions)
 
 
+def encode_arrow_each(decisions: pa.Table, bounds: Sequence[int]) -> pa.BinaryArray:
+    """Return the decisions from each bound to the next as one Arrow IPC stream, (bounds - 1,).
+
+    All of them together are less than 2 GiB.
+    """
+    # Space for all of them at once: what grows is copied again and again, into fresh memory.
+    batches = len(bounds) + max((c.num_chunks for c in decisions.columns), default=0)
+    data = pa.allocate_buffer(decisions.nbytes + _BESIDE_VALUES * batches)
+    ends = np.zeros(len(bounds), np.int32)
+    with pa.FixedSizeBufferWriter(data) as sink:
+        for i, (low, high) in enumerate(pairwise(bounds), 1):
+            _write(sink, decisions.slice(low, high - low))
+            ends[i] = sink.tell()
+    return pa.BinaryArray.from_buffers(pa.binary(), len(ends) - 1, [None, pa.py_buffer(ends), data])
+
+
 def encode_requests_arrow(requests: pa.Table) -> bytes:
     """Return canonical requests as one Arrow IPC stream."""
     return stream_of(requests.select(REQUEST_SCHEMA.names))
@@ -69,7 +89,11 @@ def encode_requests_arrow(requests: pa.Table) -> bytes:
 def stream_of(table: pa.Table) -> bytes:
     """Return any table as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
+    _write(sink, table)
     payload: bytes = sink.getvalue().to_pybytes()
     return payload
+
+
+def _write(sink: pa.NativeFile, table: pa.Table) -> None:
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)

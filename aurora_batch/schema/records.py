@@ -265,17 +265,19 @@ def pack_headers(headers: Headers) -> bytes:
     """Return headers as a record of format v2 says them: their number, then each, with lengths."""
     if not headers:
         return NO_HEADERS
-    parts = [_varint(len(headers))]
-    for name, value in headers:
-        parts.append(_named(name))
-        parts += (_varint(-1),) if value is None else (_varint(len(value)), value)
-    return b"".join(parts)
+    return varint(len(headers)) + b"".join(pack_header(*header) for header in headers)
+
+
+def pack_header(name: str, value: bytes | None) -> bytes:
+    """Return one header as `pack_headers` says it, behind their number."""
+    said = varint(-1) if value is None else varint(len(value)) + value
+    return _named(name) + said
 
 
 @lru_cache(1024)
 def _named(name: str) -> bytes:
     key = name.encode()
-    return _varint(len(key)) + key
+    return varint(len(key)) + key
 
 
 def unpack_headers(packed: bytes) -> Headers:
@@ -305,7 +307,7 @@ def _part(packed: bytes, at: int, size: int) -> tuple[bytes, int]:
 
 
 @lru_cache(1024)
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
     """Return a zigzag varint (Protocol Buffers, sint32)."""
     rest = number << 1 if number >= 0 else (-number << 1) - 1
     octets = bytearray()

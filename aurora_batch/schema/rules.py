@@ -91,7 +91,9 @@ def _findings(
 
 def _mask(values: pa.Array) -> Mask:
     """Return a boolean column as an array, null as False."""
-    flags: Mask = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+    if values.null_count:
+        values = pc.fill_null(values, False)
+    flags: Mask = values.to_numpy(zero_copy_only=False)
     return flags
 
 
@@ -123,7 +125,10 @@ def broken_number(values: pa.Array, field: Number) -> Mask:
     """True where a value is out of bounds, NaN or infinite; null is none of these."""
     if values.null_count == len(values):
         return np.zeros(len(values), np.bool_)
-    numbers = _numbers(values)
+    return _outside(_numbers(values), field)
+
+
+def _outside(numbers: NDArray[np.float64], field: Number) -> Mask:
     above = numbers > field.low if field.open_low else numbers >= field.low
     good: Mask = above & (numbers <= field.high) & np.isfinite(numbers)
     return ~good
@@ -131,7 +136,9 @@ def broken_number(values: pa.Array, field: Number) -> Mask:
 
 def _numbers(values: pa.Array) -> NDArray[np.float64]:
     """Return the numbers, 1 for null: within everyone's bounds, and not zero."""
-    numbers: NDArray[np.float64] = pc.fill_null(values, 1.0).to_numpy()
+    if values.null_count:
+        values = pc.fill_null(values, 1.0)
+    numbers: NDArray[np.float64] = values.to_numpy()
     return numbers
 
 
@@ -144,11 +151,12 @@ def _weights(weights: pa.StructArray) -> Iterator[Finding]:
     if weights.null_count == len(weights):
         return
     parts = weights.flatten()
-    for field, values in zip(WEIGHT_NUMBERS, parts, strict=True):
+    numbers = list(map(_numbers, parts))
+    for field, values, said in zip(WEIGHT_NUMBERS, parts, numbers, strict=True):
         expected = f"weights.{field.name}: expected {field.expected}"
-        yield broken_number(values, field), Fault.OUT_OF_RANGE, expected, values
-    largest = np.max([_numbers(values) for values in parts], axis=0)
-    yield largest == 0, Fault.OUT_OF_RANGE, "weights: expected one of them > 0, got all zero", None
+        yield _outside(said, field), Fault.OUT_OF_RANGE, expected, values
+    zero = np.logical_and.reduce([said == 0 for said in numbers])
+    yield zero, Fault.OUT_OF_RANGE, "weights: expected one of them > 0, got all zero", None
 
 
 def _skewed(times: pa.Array, records_us: NDArray[np.int64], max_clock_skew_s: float) -> Finding:

@@ -1,6 +1,8 @@
 """What a decision says: reasons, remedies, alternatives, ids."""
 
+import pyarrow as pa
 import pytest
+import xxhash
 
 from aurora_batch import decisions, router
 from aurora_batch.fleet import Fleet, default_fleet, fleet_from_settings
@@ -136,6 +138,19 @@ def test_decision_ids_depend_on_the_request_alone() -> None:
 
     assert first[1]["decision_id"] == other[0]["decision_id"] != later[0]["decision_id"]
     assert first[0]["decision_id"] != first[1]["decision_id"]
+
+
+def test_decision_ids_are_digests_of_any_request() -> None:
+    """XXH3 of id and event time, however long the id and whatever its letters."""
+    said = ["a", "", "ä" * 60, "x" * 128, "x" * 256, "req-000000001"]
+    times = [1_767_268_800_000_000, 0, 5, 1, 2, 3]
+    kind = pa.timestamp("us", tz="UTC")
+    requests = pa.table({"request_id": said, "requested_at": pa.array(times, kind)})
+
+    found = decisions.decision_ids(pa.concat_tables([requests.slice(0, 2), requests.slice(2)]))
+
+    keys = [f"{i}\0{us}".encode() for i, us in zip(said, times, strict=True)]
+    assert found.to_pylist() == [xxhash.xxh3_128_hexdigest(key) for key in keys]
 
 
 def test_shadow_prices_show_only_where_something_is_scarce() -> None:

@@ -35,7 +35,13 @@ _CRC = struct.Struct(">I")
 _BEFORE_LENGTH, _LENGTH_END, _MAGIC_AT, _CRC_AT, _CRC_FROM = 8, 12, 16, 17, 21
 _CODEC, _APPENDED, _TRANSACTIONAL, _CONTROL = 7, 8, 16, 32
 _DECODE = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
-_ENCODE = {1: codec.gzip_encode, 2: codec.snappy_encode, 3: codec.lz4_encode, 4: codec.zstd_encode}
+# Beside zstd's usual level 3, about as small in half of the time; Arrow's is faster than cramjam's.
+_ZSTD = pa.Codec("zstd", compression_level=1)
+_ENCODE = {
+    1: codec.gzip_encode, 2: codec.snappy_encode,
+    3: lambda body: codec.lz4_encode(bytes(body)),  # it takes nothing else
+    4: _ZSTD.compress,
+}  # fmt: skip
 _DAMAGE = (OSError, EOFError, ValueError, struct.error, zlib.error, cramjam.DecompressionError)
 
 
@@ -266,7 +272,7 @@ def encode(
 def _compressed(buffer: bytearray, codec_number: int) -> tuple[bytearray, int]:
     """Return a batch with its records compressed, where that makes it smaller, and the codec."""
     if codec_number:
-        packed = _ENCODE[codec_number](bytes(memoryview(buffer)[kernel.HEADER :]))
+        packed = _ENCODE[codec_number](memoryview(buffer)[kernel.HEADER :])
         if kernel.HEADER + len(packed) < len(buffer):
             return bytearray(kernel.HEADER) + packed, codec_number
     return buffer, 0

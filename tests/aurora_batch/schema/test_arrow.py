@@ -1,5 +1,6 @@
 """Arrow IPC payloads and tables: layouts, bad rows, hostile streams, mixes with JSON."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -283,6 +284,44 @@ def test_json_and_arrow_mix_in_the_order_of_the_records() -> None:
         (2, None, Fault.MALFORMED),
         (3, None, Fault.DUPLICATE),
     ]
+
+
+def names(first: int, n: int) -> list[str]:
+    """Return ids that no other payload has."""
+    return [f"{first}-{i}" for i in range(n)]
+
+
+TABLES = st.lists(
+    st.tuples(
+        st.sampled_from([*LAYOUTS.values(), *(layout for layout, _ in BAD_TABLES.values())]),
+        st.sampled_from([0, 1, 3]),  # rows
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TABLES)
+def test_payloads_are_read_together_as_each_alone(tables: list[tuple[dict[str, Any], int]]) -> None:
+    """Neighbours of one layout or of several, of no rows, and such that are none."""
+    payloads = [
+        stream(columns(**({"request_id": names(i, 3)} | layout)).slice(0, n))
+        for i, (layout, n) in enumerate(tables)
+    ]
+    alone = [decoded(payload) for payload in payloads]
+
+    found = decoded(*payloads)
+
+    ids = [name for each in alone for name in each.requests["request_id"].to_pylist()]
+    again = [name for i, name in enumerate(ids) if name in ids[:i]]
+    assert found.requests["request_id"].to_pylist() == list(dict.fromkeys(ids))
+    expected = [
+        (i, r.row, r.fault, r.detail) for i, each in enumerate(alone) for r in each.rejections
+    ]
+    said = [(r.index, r.row, r.fault, r.detail) for r in found.rejections]
+    assert [r for r in said if r[2] != Fault.DUPLICATE] == expected
+    assert len(said) - len(expected) == len(again)
+    assert found.unknown_fields == sum((each.unknown_fields for each in alone), Counter())
 
 
 def test_columns_of_records_are_decoded_as_records_are() -> None:

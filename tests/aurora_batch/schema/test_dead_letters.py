@@ -2,6 +2,8 @@
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aurora_batch.model import Fault
 from aurora_batch.schema import (
@@ -10,7 +12,9 @@ from aurora_batch.schema import (
     dead_letter_headers,
     dead_letter_value,
     decode,
+    pack_dead_letter_headers,
 )
+from aurora_batch.schema.records import pack_headers
 from tests.aurora_batch.schema.test_arrow import HEADERS, columns, stream
 
 
@@ -30,6 +34,28 @@ def test_headers_say_why_and_whence() -> None:
         ("aurora-schema-version", b"1"),
         ("aurora-timestamp", b"2026-01-01T12:00:00.123456Z"),
     )
+
+
+HEADER = st.tuples(
+    st.sampled_from(["traceparent", "aurora-reason", "aurora-redriven-from", "ü"]),
+    st.binary(max_size=200),
+)
+RECORDS = st.builds(
+    Record, st.none(), st.none(), st.sampled_from(["", "aurora.requests"]), st.integers(0, 999),
+    st.integers(0, 2**62), st.integers(-1, 2**47), st.lists(HEADER, max_size=3).map(tuple),
+)  # fmt: skip
+REJECTIONS = st.builds(
+    Rejection, st.just(0), st.none() | st.integers(0, 10**6), st.sampled_from(Fault),
+    st.text(max_size=99), st.none(),
+)  # fmt: skip
+
+
+@given(RECORDS, REJECTIONS)
+def test_headers_are_packed_as_they_are_said(record: Record, rejection: Rejection) -> None:
+    """What many letters share is packed once, and nobody can tell."""
+    packed = pack_dead_letter_headers(record, rejection)
+
+    assert packed == pack_headers(dead_letter_headers(record, rejection))
 
 
 def test_second_death_replaces_the_first() -> None:

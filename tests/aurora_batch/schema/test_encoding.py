@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from aurora_batch.schema import (
     decode,
     decode_json,
     encode_arrow,
+    encode_arrow_each,
     encode_json,
     encode_requests_arrow,
     encode_requests_json,
@@ -127,3 +129,23 @@ def test_requests_come_back_as_they_were(requests: list[dict[str, Any]]) -> None
     for after in (as_json, as_arrow):
         assert after.rejections == []
         assert after.requests.equals(before)
+
+
+def decided(n: int, first: int) -> pa.Table:
+    """Return a chunk of decisions, a third of them full."""
+    every = [FULL if i % 3 == 0 else decision(request_id=f"r{i}") for i in range(first, first + n)]
+    return pa.Table.from_pylist(every, schema=DECISION_SCHEMA)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=5), st.integers(0, 40))
+def test_streams_of_parts_are_those_of_each_alone(cuts: list[int], low: int) -> None:
+    """However decisions are cut, and whatever chunks they lie in."""
+    whole = pa.concat_tables([decided(25, 0), decided(15, 25)])
+    part = whole.slice(low)
+    bounds = sorted({0, part.num_rows, *(min(cut, part.num_rows) for cut in cuts)})
+
+    found = encode_arrow_each(part, bounds)
+
+    expected = [encode_arrow(part.slice(a, b - a)) for a, b in pairwise(bounds)]
+    assert found.to_pylist() == expected
