@@ -1,9 +1,14 @@
 """Closes micro-batches on count, bytes and age; the window's end is seen after decoding.
 
+A batch is as old as its first record, which has aged before it arrives: on its way, and while the
+broker gathered others. So its own timestamp counts, for a half of the linger at most, because
+clocks differ.
+
 Pure but for the clock it is given: `add` records as they come, `due` says how long the open batch
 may still wait, `take` closes it.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,6 +19,8 @@ from aurora_batch.alignment import Merged
 from aurora_batch.progress import RECORD_BYTES
 from aurora_batch.schema import Records
 from aurora_batch.settings import BatchSettings
+
+AGED = 1 / 2  # of the linger
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +52,19 @@ class MicroBatch:
         `max_bytes` of payloads, `linger_ms` since the first record.
     clock
         Monotonic seconds.
+    wall
+        Seconds since the epoch.
     """
 
-    def __init__(self, settings: BatchSettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: BatchSettings,
+        clock: Callable[[], float],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._settings = settings
-        self._clock = clock
+        self._clock, self._wall = clock, wall
+        self._began = 0.0  # when the first record of the open batch was made, on `clock`
         self._pieces: list[tuple[Records, float]] = []  # each of one partition; when it came
         self._count = 0
         self._bytes = 0
@@ -70,6 +85,8 @@ class MicroBatch:
         while low < len(merged):
             high = self._reach(ends, low)
             upto = taken + np.bincount(merged.turn[low:high], minlength=len(taken))
+            if not self._pieces and high > low:
+                self._began = now - self._aged(merged, taken, upto)
             for part, begin, end in zip(merged.parts, taken.tolist(), upto.tolist(), strict=True):
                 if begin < end:
                     self._pieces.append((part[begin:end], now))
@@ -79,6 +96,16 @@ class MicroBatch:
                 closed += self.take()
             low, taken = high, upto
         return closed
+
+    def _aged(self, merged: Merged, low: NDArray[np.int64], high: NDArray[np.int64]) -> float:
+        """Return how old records are already, seconds, as far as that counts; (parts,) bounds."""
+        said = [
+            int(part.timestamp_us[begin])
+            for part, begin, end in zip(merged.parts, low.tolist(), high.tolist(), strict=True)
+            if begin < end and part.timestamp_us[begin] >= 0
+        ]
+        age = self._wall() - min(said) / 1e6 if said else 0.0
+        return min(max(age, 0.0), AGED * self._settings.linger_ms / 1000)
 
     def _reach(self, ends: NDArray[np.int64], low: int) -> int:
         """Return up to which record those from `low` on join the open batch."""
@@ -92,7 +119,7 @@ class MicroBatch:
         """Seconds until the open batch is of age, 0 when it is; None while nothing is open."""
         if not self._pieces:
             return None
-        age = self._clock() - self._pieces[0][1]
+        age = self._clock() - self._began
         return max(0.0, self._settings.linger_ms / 1000 - age)
 
     def take(self) -> list[Batch]:

@@ -52,7 +52,6 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.2  # between looks at the stop event
 FEW = 1_000  # records, which are sooner decoded than handed from thread to thread
-UNSETTLED = 2  # batches on their way, beside which one that is of age goes on filling
 WATCH_S = 1.0  # between looks at the end offsets
 # Of the time in which reserve prices are solved beside the batches: at once would slow those down.
 AHEAD_SHARE = 0.25
@@ -151,8 +150,11 @@ class Session:
         self._closed.put_nowait(None)
 
     def _close_aged(self) -> None:
-        """Close the open micro-batch if it is of age, unless it would only wait for others."""
-        if self._intake.due() == 0 and self._unsettled < UNSETTLED:
+        """Close the open micro-batch if it is of age, unless another is on its way.
+
+        Two small ones at a time cost more than one that is twice as large, and each waits longer.
+        """
+        if self._intake.due() == 0 and not self._unsettled:
             self._close(self._intake.take())
 
     def _full(self) -> bool:

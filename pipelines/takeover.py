@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Milliseconds that the broker may gather requests for: a part of what they wait for each other.
-GATHER_PART, GATHER_MOST = 1 / 4, 5
+GATHER_PART, GATHER_MOST = 4 / 5, 5
 SAMPLE_READ = 4  # sizes of the sample, in records, that are read again in a partition
 
 

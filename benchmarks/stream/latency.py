@@ -18,6 +18,7 @@ from tests.storm.watch import fetched
 STAGES = ("aurora_score_seconds_bucket", "aurora_solve_seconds_bucket")
 QS = (50, 95, 99, 99.9)
 BEGIN_S = 90.0
+WARM, WARM_RATE = 6.0, 10_000.0  # times the warm-up of a rate
 DRAIN_S = 8.0  # after the last request; what is not decided then cannot keep up
 F64 = NDArray[np.float64]
 Buckets = dict[str, dict[float, float]]  # stage -> upper edge, seconds -> observations up to it
@@ -37,8 +38,12 @@ def swept(
         port = int(said.partition("/metrics")[0].rpartition(":")[2])
         worker.line("begins at", BEGIN_S)
         topics = settings.kafka.topics
-        # The first micro-batch waits for the kernels; it belongs to no rate.
-        _phase(place, cell, topics.requests, topics.decisions, port, 2_000.0, 0.0, 1.0, BEGIN_S)
+        # The first micro-batch waits for the kernels, and a broker that has just begun compiles
+        # what it does for half a minute; neither belongs to a rate.
+        say("warming up")
+        first = {"warm_s": 0.0, "seconds": WARM * warm_s, "drain_s": BEGIN_S}
+        rate = min(WARM_RATE, *rates)
+        _phase(place, cell, topics.requests, topics.decisions, port, rate, **first)
         for rate in rates:
             say(f"{rate:,.0f} requests/s")
             found = _phase(

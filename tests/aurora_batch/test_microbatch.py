@@ -1,6 +1,7 @@
 """When micro-batches close, and with what."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,7 +35,7 @@ def between(partition: int, low: int, high: int) -> Merged:
 
 def open_batch(clock: Clock | None = None, **settings: object) -> MicroBatch:
     """A fresh accumulator."""
-    return MicroBatch(BatchSettings(**settings), clock or Clock())  # type: ignore[arg-type]
+    return MicroBatch(BatchSettings(**settings), clock or Clock(), Clock())  # type: ignore[arg-type]
 
 
 def test_closes_on_count() -> None:
@@ -71,6 +72,25 @@ def test_age_counts_from_the_first_record() -> None:
     assert abs((batch.due() or 0) - 0.005) < 1e-9
     clock.now = 0.5
     assert batch.due() == 0
+
+
+@pytest.mark.parametrize(
+    ("made_us", "due"),
+    [
+        (100_000_000, 0.020),
+        (99_996_000, 0.016),
+        (99_000_000, 0.010),
+        (200_000_000, 0.020),
+        (-1, 0.020),
+    ],
+)
+def test_a_record_ages_before_it_arrives(made_us: int, due: float) -> None:
+    """By its timestamp, for a half of the linger at most; one of the future, or none, is new."""
+    wall = Clock()
+    wall.now = 100.0
+    batch = MicroBatch(BatchSettings(linger_ms=20), Clock(), wall)
+    assert not batch.add(Merged.of(Records.of([Record(b"x", timestamp_us=made_us)])))
+    assert batch.due() == pytest.approx(due)
 
 
 def test_nothing_open_is_never_due() -> None:
