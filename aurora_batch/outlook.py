@@ -8,10 +8,11 @@ price is not served, though capacity remains (bid-price control, Talluri and van
 again as the window passes, Jasin and Kumar 2012). Prices fall to zero as the window ends, or as
 demand dries up.
 
-Prices are solved anew at a window's first batch, then asked for at moments that event time and the
-GPU-hours asked for set, and charged a little later, at a moment set in the same way: a worker
-solves them in another thread meanwhile, and no batch waits. They come from nothing but what the
-router's state held when they were asked for, so they are the same wherever and whenever that is
+Prices are solved anew at a window's first batch, which waits for them, and so from few requests;
+from all soon after. Then they are asked for at moments that event time and the GPU-hours asked for
+set, and charged a little later, at a moment set in the same way: a worker solves them in another
+thread meanwhile, and no batch waits. They come from nothing but what the router's state held when
+they were asked for, so they are the same wherever and whenever that is
 done.
 """
 
@@ -54,7 +55,8 @@ LEAST_OFTEN = 30
 # Prices are charged after this part of the time, or of the GPU-hours, between two of them, so that
 # they are solved by then; at once where a single batch brings that much.
 DELAY = 1 / 4
-MOST_PRICED = 16_384  # requests of the sample, evenly taken, that prices are solved from
+# Requests, evenly taken from the sample, that prices are solved from; where a batch waits for them.
+MOST_PRICED, FIRST_PRICED = 16_384, 4_096
 
 
 class Once:
@@ -123,6 +125,7 @@ class Asked:
     outlook: Outlook
     ledger: Ledger
     at_once: bool = True  # from the next batch on
+    most: int = MOST_PRICED  # requests to solve them from
     once: Once = field(default_factory=Once)
 
 
@@ -149,9 +152,12 @@ def enter(
     if outlook.fleet_version != fleet.version:
         outlook = replace(outlook, reserve=None, due=True, fleet_version=fleet.version)
     if outlook.due:
-        now = Asked(outlook, ledger)
+        outlook = replace(outlook, asked=None)
+        first = Asked(outlook, ledger, most=FIRST_PRICED)
+        more = outlook.sample.rows > FIRST_PRICED
         return replace(
-            outlook, reserve=look_ahead(now, fleet, settings), due=False, asked=None,
+            outlook, reserve=look_ahead(first, fleet, settings), due=False,
+            asked=Asked(outlook, ledger, at_once=False) if more else None,
             solved_us=outlook.now_us, fresh_hours=0.0,
         )  # fmt: skip
     asked = outlook.asked
@@ -209,22 +215,21 @@ def look_ahead(asked: Asked, fleet: Fleet, settings: Settings, share: float = 1.
     """
 
     def compute(meter: Meter) -> Prices:
-        return _reserve_prices(asked.outlook, asked.ledger, fleet, settings, meter)
+        return _reserve_prices(asked, fleet, settings, meter)
 
     return asked.once.get(fleet.version, compute, share)
 
 
-def _reserve_prices(
-    outlook: Outlook, ledger: Ledger, fleet: Fleet, settings: Settings, meter: Meter
-) -> Prices:
+def _reserve_prices(asked: Asked, fleet: Fleet, settings: Settings, meter: Meter) -> Prices:
+    outlook, ledger = asked.outlook, asked.ledger
     none = Prices(np.zeros(ledger.pool_left.size), np.zeros(ledger.budget_left.size))
     forecast = outlook.forecast
     requests = outlook.sample.table()
     if forecast is None or forecast.hours <= 0 or requests.num_rows < LEAST_SAMPLE:
         return none
     tenants = Tenants.from_settings(settings)
-    if requests.num_rows > MOST_PRICED:
-        rows = np.arange(MOST_PRICED) * requests.num_rows // MOST_PRICED
+    if requests.num_rows > asked.most:
+        rows = np.arange(asked.most) * requests.num_rows // asked.most
         requests = requests.take(pa.array(rows))
     columns = scoring.columns(requests, fleet, tenants)
     whole = Supply(ledger.pool_total.copy(), ledger.pool_total.copy(), tenants.budget.copy())

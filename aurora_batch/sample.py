@@ -83,6 +83,12 @@ class Sample:
         before: Spans = {} if self.cut is None else self.cut.found()[1]
         return Sample(self.most, cut=Cut(more), cut_from=_wider(before, spans))
 
+    @property
+    def rows(self) -> int:
+        """How many there are, or more: before those are left out that come twice or are too old."""
+        before = () if self.cut is None else (self.cut.found()[0],)
+        return sum(len(table) for table in (*before, *self.pieces))
+
     def table(self) -> pa.Table:
         """Return them as one table, in order."""
         before = () if self.cut is None else (self.cut.found()[0],)
