@@ -255,4 +255,5 @@ def test_a_claim_that_does_not_hold_is_not_explained() -> None:
     false = replace(step.allocation, pool_prices=np.array([0.1]))
 
     with pytest.raises(CertificateError, match="bound"):
-        explain(replace(step, allocation=false), state.ledger, fleet, 5)
+        made = replace(step.made, allocation=false)
+        explain(replace(step, made=made), state.ledger, fleet, 5)
