@@ -253,7 +253,7 @@ def test_a_claim_that_does_not_hold_is_not_explained() -> None:
     step = router.step(table([{}] * 3), fleet, state, settings)
     assert step.allocation is not None
     false = replace(step.allocation, pool_prices=np.array([0.1]))
+    claimed = replace(step, made=replace(step.made, allocation=false))
 
     with pytest.raises(CertificateError, match="bound"):
-        made = replace(step.made, allocation=false)
-        explain(replace(step, made=made), state.ledger, fleet, 5)
+        explain(claimed, state.ledger, fleet, 5)
