@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from aurora_batch.adapters.kafka import create_topics
 from aurora_batch.schema import Message
 from aurora_batch.settings import BatchSettings, Settings
+from pipelines.stream import SWITCH_S
 from tests.aurora_batch.schema.payloads import BAD
 from tests.broker import Broker
 from tests.streaming import cluster_of, request, send, settings_for, worker_for
@@ -93,8 +94,10 @@ async def _rate(settings: Settings, way: str, count: int) -> float:
     del messages
     worker = worker_for(settings)
     worker.warm_up()
+    # As `aurora stream` does.
+    sys.setswitchinterval(SWITCH_S)
     gc.collect()
-    gc.freeze()  # as `aurora stream` does: this process holds a benchmark besides
+    gc.freeze()
     began = perf_counter()
     await worker.run(asyncio.Event(), until_end=True)
     seconds = perf_counter() - began
