@@ -1,8 +1,8 @@
-"""Reading ahead and writing behind: two threads beside the one that decides.
+"""Reading ahead and writing behind: threads beside the one that decides.
 
-Arrow, Parquet and Numba's kernels hold no lock while they work, so the next piece of a log is read
-and the last one written while this one is decided. Order is kept, and what waits is bounded; an
-error in either thread is raised where its piece was wanted.
+Arrow, Parquet and Numba's kernels hold no lock while they work, so the next piece of a log is read,
+and the last ones are made into decisions and written, while this one is decided. Order is kept, and
+what waits is bounded; an error in any thread is raised where its piece was wanted.
 """
 
 from collections import deque

@@ -146,10 +146,18 @@ def play(
         Sees each chunk once it is taken in.
     """
     last = contestants[-1]
-    recorders = [Recorder(c.policy, write if c is last else None) for c in contestants]
     batches = Batches(last.settings, as_live=as_live)
     first = 0
-    with closing(ahead(read_requests(log))) as chunks, Behind(BEHIND_ROWS) as behind:
+    with (
+        closing(ahead(read_requests(log))) as chunks,
+        Behind(BEHIND_ROWS) as writer,
+        Behind(BEHIND_ROWS) as behind,
+    ):
+
+        def later(decisions: pa.Table) -> None:
+            writer.call(decisions.num_rows, write, decisions)
+
+        recorders = [Recorder(c.policy, later if c is last else None) for c in contestants]
         contest = Contest(contestants, fleet, recorders, behind, as_live=as_live, bounds=bounds)
         for chunk in chunks:
             contest.reject(chunk.decoded.rejections, first)
