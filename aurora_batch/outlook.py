@@ -12,8 +12,7 @@ Prices are solved anew at a window's first batch, which waits for them, and so f
 from all soon after. Then they are asked for at moments that event time and the GPU-hours asked for
 set, and charged a little later, at a moment set in the same way: a worker solves them in another
 thread meanwhile, and no batch waits. They come from nothing but what the router's state held when
-they were asked for, so they are the same wherever and whenever that is
-done.
+they were asked for, so they are the same wherever and whenever that is done.
 """
 
 from collections.abc import Callable

@@ -51,7 +51,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2  # between looks at the stop event
-FEW = 1_000  # records, which are sooner decoded than handed from thread to thread
+# In flight, so small that it is sooner decoded than handed from thread to thread. Not records: one
+# Arrow payload holds a thousand requests.
+SMALL_BYTES = 512 * 1024
 WATCH_S = 1.0  # between looks at the end offsets
 # Of the time in which reserve prices are solved beside the batches: at once would slow those down.
 AHEAD_SHARE = 0.25
@@ -180,7 +182,7 @@ class Session:
         # What a stop finds undecided is left to the successor: it may be more than a stop may take.
         while (batch := await self._closed.get()) and not self._stop.is_set():
             question = Question(batch)
-            if len(batch.arrived) > FEW:
+            if batch.bytes > SMALL_BYTES:
                 question = await loop.run_in_executor(worker.decoding, self._question, question)
             await self._decoded.put(question)
         await self._decoded.put(None)
