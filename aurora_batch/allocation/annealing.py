@@ -11,16 +11,16 @@ from aurora_batch.allocation.result import Prices
 from kernels import anneal as kernel
 from kernels.repair import Plan
 
-# Of an annealing: share of the gap that its pairs may lose; first and last heat, in standard
-# deviations of the values; and what each overbooked pool or budget costs, in heats. The hot one
-# finds what few assignments come near to, the cool one the best of many.
-WAYS = ((0.6, 0.3, 0.15, 5.0), (0.3, 0.3, 0.075, 4.0))
-LEAST_SPREAD = 0.01  # of the mean value: a deviation to heat by where values are alike
+# Of an annealing: share of the gap that its pairs may lose; first and last heat, in what another
+# pair loses; and what each overbooked pool or budget costs, in heats. A fee that is a few heats and
+# a charge little above the price let a pool be overbooked by any amount, but few at a time.
+WAYS = ((0.3, 0.6, 0.15, 6.0), (0.6, 0.3, 0.1, 4.0), (0.15, 0.6, 0.06, 6.0))
 HEATS = 40
 WORK_SHARE, LEAST_WORK = 0.25, 4_000_000  # of the work that is likely left, for one
-# What a unit beyond costs, in prices, and the least of a price there: a part of what a unit of
-# demand or a USD is worth on average.
-EXCESS, LEAST_POOL, LEAST_BUDGET = 1.2, 0.3, 0.1
+# What a unit beyond costs, in prices, and the least of it: a part of the mean price, or of what
+# another pair loses for a mean demand or cost.
+EXCESS, LEAST = 1.1, 0.3
+NO_LOSS = 1e-9  # of the bound: rounding
 
 
 def anneal(
@@ -34,11 +34,11 @@ def anneal(
     part = Part(market, quotes, plan, share)
     if part.empty:
         return plan
-    rows, charge = part.market.rows, _charges(market, quotes.prices)
+    spread = loss_of_another(market, quotes)
+    rows, charge = part.market.rows, _charges(market, quotes.prices, spread)
     choice, best = part.start.choice.copy(), part.start.choice.copy()
     state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
     length = max(int(WORK_SHARE * meter.likely), LEAST_WORK) // HEATS
-    spread = max(market.rows.value.std(), LEAST_SPREAD * market.rows.value.mean())
     for heat in spread * np.geomspace(hot, cold, HEATS):
         end = meter.used + length
         while meter.used < end and not meter.spent():
@@ -50,10 +50,33 @@ def anneal(
     return part.better(best)
 
 
-def _charges(market: Market, prices: Prices) -> NDArray[np.float64]:
-    """Value that a unit beyond each pool and budget costs, (k + t,)."""
+def loss_of_another(market: Market, quotes: Quotes) -> float:
+    """What requests lose at the prices by another pair than their best: as many pairs lose less.
+
+    Values themselves say nothing of it: what is added to all values of a request matters to no
+    choice between its pairs.
+    """
     rows = market.rows
-    worth, spent = rows.value.sum(), rows.cost.sum()
-    pool = np.maximum(prices.pool, LEAST_POOL * worth / rows.demand.sum())
-    budget = np.maximum(prices.budget, LEAST_BUDGET * worth / spent if spent > 0 else 0.0)
-    return EXCESS * np.concatenate([pool, budget])
+    count = np.diff(rows.start)
+    net = quotes.net - quotes.prices.pool[rows.pool] * rows.demand
+    loss = np.repeat(quotes.leaders.net[:, 0], count) - net
+    loss = np.sort(loss[loss > NO_LOSS * quotes.bound])
+    spread = float(rows.value.std())
+    if loss.size:
+        spread = min(spread, float(loss[min(np.count_nonzero(count), loss.size - 1)]))
+    return max(spread, NO_LOSS * quotes.bound)
+
+
+def _charges(market: Market, prices: Prices, spread: float) -> NDArray[np.float64]:
+    """Value that a unit beyond each pool and budget costs, (k + t,)."""
+    rows, supply = market.rows, market.supply
+    pool = _at_least(prices.pool, supply.capacity, spread / rows.demand.mean())
+    spent = float(rows.cost.mean()) if rows.cost.size else 0.0
+    budget = _at_least(prices.budget, supply.budget, spread / spent if spent > 0 else 0.0)
+    return np.concatenate([pool, budget])
+
+
+def _at_least(price: NDArray[np.float64], units: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    limited = np.where(np.isfinite(units), units, 0.0)
+    mean = float(price @ limited) / float(limited.sum()) if limited.sum() > 0 else 0.0
+    return np.maximum(EXCESS * price, LEAST * max(mean, least))
