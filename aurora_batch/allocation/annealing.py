@@ -14,9 +14,10 @@ from kernels.repair import Plan
 # Of an annealing: share of the gap that its pairs may lose; first and last heat, in what another
 # pair loses; and what each overbooked pool or budget costs, in heats. A fee that is a few heats and
 # a charge little above the price let a pool be overbooked by any amount, but few at a time.
-WAYS = ((0.3, 0.6, 0.15, 6.0), (0.6, 0.3, 0.1, 4.0), (0.15, 0.6, 0.06, 6.0))
+WAYS = ((0.15, 0.6, 0.06, 6.0), (0.3, 0.3, 0.1, 4.0), (0.3, 0.6, 0.15, 6.0))
 HEATS = 40
-WORK_SHARE, LEAST_WORK = 0.25, 4_000_000  # of the work that is likely left, for one
+MOST_PAIRS = 200_000  # of a market that tries are made in until a deadline
+WORK_SHARE, LEAST_WORK = 0.3, 4_000_000  # of the work that is likely left, for one
 # What a unit beyond costs, in prices, and the least of it: a part of the mean price, or of what
 # another pair loses for a mean demand or cost.
 EXCESS, LEAST = 1.1, 0.3

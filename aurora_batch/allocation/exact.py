@@ -114,7 +114,7 @@ def _by_branching(
     choice = np.full(n, -1, np.int32)
     late = solved.status == 1 and time_limit is not None and perf_counter() - began >= time_limit
     if solved.x is None:
-        return Found(choice, proven=False, nodes=node_limit or 0, timed_out=late)
+        return Found(choice, proven=False, nodes=0 if late else node_limit or 0, timed_out=late)
     chosen = np.flatnonzero(solved.x > 0.5)
     request = np.repeat(np.arange(n), np.diff(rows.start))
     choice[request[chosen]] = chosen

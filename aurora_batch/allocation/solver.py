@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from aurora_batch.allocation import dual, exact, finish, pricing
+from aurora_batch.allocation import annealing, dual, exact, finish, pricing
 from aurora_batch.allocation import validation as expect
 from aurora_batch.allocation.greedy import greedy_plan
 from aurora_batch.allocation.meter import UNLIMITED, Meter
@@ -126,10 +126,10 @@ def _dual(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outco
 def _auto(market: Market, warm: Prices | None, meter: Meter, seed: int) -> Outcome:
     plan, quotes, _ = _dual(market, warm, meter, seed)
     enough = meter.done(repair.worth(market.rows, plan), quotes.bound)
-    if enough or market.rows.pool.size > dual.SHAKEN_PAIRS:
+    most = annealing.MOST_PAIRS if meter.timed else dual.SHAKEN_PAIRS
+    if enough or market.rows.pool.size > most:
         return plan, quotes, None
-    if finish.lp_worth_it(market, meter):
-        quotes = _tightened(market, quotes)
+    quotes = finish.tightened(market, quotes, meter)
     plan = finish.shake(market, quotes, plan, meter, seed)
     if meter.done(repair.worth(market.rows, plan), quotes.bound):
         return plan, quotes, None
