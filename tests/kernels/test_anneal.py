@@ -2,16 +2,36 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from aurora_batch.allocation import AllocationProblem
 from kernels import anneal, repair
-from kernels.rows import Rows, Supply
+from kernels.rows import Rows, Supply, by_pool
+from tests import naive_anneal
 from tests.aurora_batch.allocation.problems import random_problem, scipy_optimum
 from tests.kernels.allocations import Case, cases
 from tests.kernels.test_repair import left_by, rounded
 
-LIMIT = 5_000
+LIMIT, TWIN_LIMIT = 5_000, 600
+
+
+def of_problem(
+    values: np.ndarray, capacity: list[float], mask: np.ndarray | None = None
+) -> Case:
+    """Demands of 1, at prices of 0."""
+    n, m = values.shape
+    sparse = AllocationProblem(
+        values, np.ones(n), np.arange(m), np.array(capacity), mask
+    ).sparse()
+    rows, supply = sparse.rows(), sparse.supply
+    return Case(rows, by_pool(rows, m), supply, np.zeros(m), np.zeros(0))
+
+
+EMPTY = of_problem(np.zeros((0, 2)), [1.0, 1.0])
+SINGLE = of_problem(np.array([[1.0, 2.0]]), [1.0, 1.0])
+TIED = of_problem(np.ones((6, 2)), [2.0, 2.0])
+MASKED = of_problem(np.ones((3, 2)), [1.0, 1.0], np.zeros((3, 2), np.bool_))
 
 
 def state_of(seed: int) -> np.ndarray:
@@ -49,6 +69,39 @@ def test_the_best_is_feasible_and_worth_what_is_said(
     assert case.rows.value[best[best >= 0]].sum() == pytest.approx(before + gained, abs=1e-6)
     assert gained >= 0.0
     left_by(case.rows, case.supply, choice)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    case=cases,
+    heat=st.sampled_from([1e-6, 0.03, 3.0]),
+    unit=st.sampled_from([0.0, 1.0, 10.0]),
+    fee=st.sampled_from([0.0, 0.2]),
+    seed=st.integers(1, 2**64 - 1),
+)
+@example(case=EMPTY, heat=0.03, unit=1.0, fee=0.2, seed=1)
+@example(case=SINGLE, heat=0.03, unit=1.0, fee=0.2, seed=1)
+@example(case=TIED, heat=0.03, unit=0.5, fee=0.2, seed=1)
+@example(case=MASKED, heat=0.03, unit=1.0, fee=0.2, seed=1)
+def test_every_decision_is_that_of_the_twin(
+    case: Case, heat: float, unit: float, fee: float, seed: int
+) -> None:
+    """Choice, best, gain, work and state, where the twin weighs each try from scratch."""
+    choice = rounded(case).choice
+    best, state = choice.copy(), state_of(seed)
+    charge = charge_of(case.supply, unit)
+    start = choice.tolist()
+    expected = naive_anneal.anneal(
+        case.rows, case.supply, charge, fee, start, start, heat, TWIN_LIMIT, seed
+    )
+
+    gained, work = anneal.anneal(
+        case.rows, case.supply, charge, fee, choice, best, heat, TWIN_LIMIT, state
+    )
+
+    assert (choice.tolist(), best.tolist()) == expected[:2]
+    assert gained == pytest.approx(expected[2], abs=1e-9)
+    assert (work, int(state[0])) == expected[3:]
 
 
 @settings(max_examples=50, deadline=None)
