@@ -64,7 +64,7 @@ def loss_of_another(market: Market, quotes: Quotes) -> float:
     loss = np.sort(loss[loss > NO_LOSS * quotes.bound])
     spread = float(rows.value.std())
     if loss.size:
-        spread = min(spread, float(loss[min(np.count_nonzero(count), loss.size - 1)]))
+        spread = min(spread, float(loss[min(int(np.count_nonzero(count)), loss.size - 1)]))
     return max(spread, NO_LOSS * quotes.bound)
 
 
@@ -77,7 +77,9 @@ def _charges(market: Market, prices: Prices, spread: float) -> NDArray[np.float6
     return np.concatenate([pool, budget])
 
 
-def _at_least(price: NDArray[np.float64], units: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+def _at_least(
+    price: NDArray[np.float64], units: NDArray[np.float64], least: float
+) -> NDArray[np.float64]:
     limited = np.where(np.isfinite(units), units, 0.0)
     mean = float(price @ limited) / float(limited.sum()) if limited.sum() > 0 else 0.0
     return np.maximum(EXCESS * price, LEAST * max(mean, least))

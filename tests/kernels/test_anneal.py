@@ -16,14 +16,10 @@ from tests.kernels.test_repair import left_by, rounded
 LIMIT, TWIN_LIMIT = 5_000, 600
 
 
-def of_problem(
-    values: np.ndarray, capacity: list[float], mask: np.ndarray | None = None
-) -> Case:
+def of_problem(values: np.ndarray, capacity: list[float], mask: np.ndarray | None = None) -> Case:
     """Demands of 1, at prices of 0."""
     n, m = values.shape
-    sparse = AllocationProblem(
-        values, np.ones(n), np.arange(m), np.array(capacity), mask
-    ).sparse()
+    sparse = AllocationProblem(values, np.ones(n), np.arange(m), np.array(capacity), mask).sparse()
     rows, supply = sparse.rows(), sparse.supply
     return Case(rows, by_pool(rows, m), supply, np.zeros(m), np.zeros(0))
 

@@ -1,5 +1,7 @@
 """Annealing: never loses, ends with its work, repeats, and finds what random tries miss."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from aurora_batch.allocation import AllocationProblem, annealing, dual, exact, finish, pricing
 from aurora_batch.allocation.meter import Meter
 from aurora_batch.allocation.pricing import Market, Quotes
-from benchmarks import instances
+from benchmarks import gap_sets, instances
 from kernels import repair
 from kernels.repair import Plan
 from tests.aurora_batch.allocation.problems import problems, random_problem, scipy_optimum
@@ -96,3 +98,28 @@ def test_a_problem_with_one_good_assignment() -> None:
         found.append(repair.worth(market.rows, best))
 
     assert max(found) == pytest.approx(89.97446772394628, abs=1e-6), found
+
+
+@pytest.mark.parametrize("kind", ["d", "e"])
+def test_every_job_of_a_tight_market_is_assigned_well(kind: str) -> None:
+    """Within 1.5 % of the cost that no assignment is below, where cost is little of the values."""
+    problem, cost = gap_sets.drawn(kind, 10, 100, 0)
+    market, quotes, plan = priced(problem)
+    plan, _ = finish.search_on(market, quotes, plan, Meter(60_000_000, 0.0), 1)
+
+    most = len(cost) * (problem.values.max() + cost.min())  # values are that less cost
+    least, reached = most - quotes.bound, most - repair.worth(market.rows, plan)
+    assert (plan.choice >= 0).all()
+    assert reached <= 1.015 * least
+
+
+def test_what_serving_is_worth_heats_nothing() -> None:
+    """Heat and charges follow what another pair loses, also where all values are a million more."""
+    problem, _ = gap_sets.drawn("e", 5, 40, 0)
+    figures = []
+    for more in (0.0, 1e6):
+        market, quotes, _ = priced(replace(problem, values=problem.values + more))
+        spread = annealing.loss_of_another(market, quotes)
+        figures.append([spread, *annealing._charges(market, quotes.prices, spread)])
+
+    assert figures[1] == pytest.approx(figures[0], rel=1e-3)
