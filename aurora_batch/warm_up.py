@@ -37,7 +37,7 @@ OTHER_HALF = (sys.executable, "-P", "-m", __spec__.name, "other-half")
 
 
 def warm_up(fleet: Fleet, settings: Settings) -> None:
-    """Compile, or load from the cache, every kernel, of both policies, before the first batch.
+    """Compile, or load from the cache, every kernel, of both policies.
 
     Reads and decides a made-up batch, too large for the fleet, that no one sees, also at reserve
     prices.
@@ -124,8 +124,7 @@ class Helper(event.Listener):
         if self._began is not None:
             return
         self._began = monotonic()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        if cores == 1:
+        if cores() == 1:
             return
         with suppress(OSError):
             self.process = subprocess.Popen(
@@ -142,6 +141,12 @@ class Helper(event.Listener):
         if self.process is not None and self._began is not None:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(max(monotonic() - self._began, LEAST_WAIT_S))
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 def end_with_parent() -> None:

@@ -177,7 +177,7 @@ def _gather(  # type: ignore[no-untyped-def]
     threshold, weight, height, slope,
 ):  # fmt: skip
     """Write the thresholds of pool j in (near, far]; return how many, and the weight beyond."""
-    at, x, beyond = np.int64(0), low, 0.0
+    at, x, beyond = np.int64(0), low, 0.0  # no literal: `_thresholds` is compiled for its type
     while x < high:
         i, e = request[x], pair[x]
         other = lead_net[i, 1] if lead_pool[i, 0] == j else lead_net[i, 0]
@@ -327,7 +327,7 @@ def sweep_budgets(
     height, slope = np.empty(widest), np.empty(widest)
     visited = 0
     for t in range(supply.budget.size):
-        at = np.int64(0)
+        at = int(np.int64(0))  # no literal: for one, callees are compiled once more
         for x in range(tenants.start[t], tenants.start[t + 1]):
             i = np.int64(tenants.request[x])
             for e in range(start[i], start[i + 1]):

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from numba import njit
 
 from aurora_batch.fleet import default_fleet, fleet_from_settings
 from aurora_batch.settings import Settings
-from aurora_batch.warm_up import warm_up
+from aurora_batch.warm_up import Helper, cores, solver, warm_up
 
 SCRIPT = """
 import sys
@@ -96,32 +97,32 @@ kafka.warm_up()
 print(sum(map(bool, half.values())), whole == signatures())
 """
 
-COLD = """
-import sys
+KILLED = """
+import os, signal, sys
 from numba import njit
-from aurora_batch import warm_up
+from aurora_batch.warm_up import Helper
 
-@njit
-def kernel(x):
-    return x + 1
-
-with warm_up.Helper((sys.executable, "-c", sys.argv[1])) as helper:
-    assert helper.process is None
-    kernel(1)
-    other = helper.process
-    if other is not None:
-        print("started", flush=True)
-    exec(sys.argv[2])
-    helper.wait()
-print(other and other.returncode)
+with Helper((sys.executable, "-c", sys.argv[1])):
+    njit(lambda x: x + 1)(1)
+    os.kill(os.getpid(), signal.SIGKILL)
 """
-HANGS = "import os; os.read(0, 1)"
+
+two_cores = pytest.mark.skipif(cores() == 1, reason="on one core there is no helper")
 
 
-def run(script: str, *args: str) -> str:
+def helped(*command: str) -> Helper:
+    """Return the helper beside a kernel that is compiled, at its end."""
+    with Helper(command) as helper:
+        assert helper.process is None
+        assert njit(lambda x: x + 1)(1) == 2
+        helper.wait()
+    return helper
+
+
+def run(script: str) -> str:
     """Return what a script prints, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", script, *args], cwd=Path(__file__).parents[2],
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[2],
         capture_output=True, text=True, timeout=115,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -150,39 +151,51 @@ def test_two_halves_are_the_whole() -> None:
     assert whole == "True"
 
 
-@pytest.mark.parametrize(
-    ("helper", "code"),
-    [("pass", "0"), ("raise SystemExit(3)", "3"), ("import os; os.abort()", "-6")],
-)
-def test_a_helper_may_end_as_it_likes(helper: str, code: str) -> None:
-    """One that did its half, one that failed and one that crashed: the warm-up goes on."""
-    assert run(COLD, helper, "pass").split() == ["started", code]
+@two_cores
+@pytest.mark.parametrize(("does", "code"), [("pass", 0), ("import os; os.abort()", -6)])
+def test_a_helper_may_end_as_it_likes(does: str, code: int) -> None:
+    """One that did its half and one that crashed: the warm-up goes on."""
+    process = helped(sys.executable, "-c", does).process
+
+    assert process is not None
+    assert process.returncode == code
 
 
-def test_a_helper_that_hangs_is_ended() -> None:
+@two_cores
+def test_a_helper_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait has an end, and the helper has, too."""
-    assert run(COLD, HANGS, "warm_up.LEAST_WAIT_S = 0.01").split() == ["started", "-9"]
+    monkeypatch.setattr("aurora_batch.warm_up.LEAST_WAIT_S", 0.01)
+    process = helped(sys.executable, "-c", "import os; os.read(0, 1)").process
+
+    assert process is not None
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_a_helper_that_cannot_be_started_is_done_without() -> None:
     """A process too many, a Python that is gone: this one compiles everything."""
-    assert run(COLD.replace("sys.executable", "'/no/such/python'"), "", "").split() == ["None"]
+    assert helped("/no/such/python").process is None
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no way to be on one core")
 def test_nothing_is_started_where_there_is_one_core() -> None:
     """On a single core two compilers are slower than one."""
-    only = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"
-    assert run(only + COLD, HANGS, "").split() == ["None"]
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, [min(before)])
+    try:
+        assert helped(sys.executable, "-c", "pass").process is None
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def test_nothing_is_started_where_all_is_cached() -> None:
     """A warm start is one process."""
-    run("import aurora_batch.warm_up as w; w.solver()")
+    solver()
     script = "import aurora_batch.warm_up as w\nwith w.Helper() as h: w.solver()\nprint(h.process)"
 
-    assert run(script).split() == ["None"]
+    assert run(script) == "None\n"
 
 
+@two_cores
 def test_a_helper_ends_with_its_parent(tmp_path: Path) -> None:
     """A worker that is killed while it compiles leaves no process behind."""
     os.mkfifo(tmp_path / "alive")
@@ -191,9 +204,8 @@ def test_a_helper_ends_with_its_parent(tmp_path: Path) -> None:
         f"alive = open({str(tmp_path / 'alive')!r}, 'w')\n"
         "Thread(target=warm_up.end_with_parent, daemon=True).start(); Event().wait()"
     )
-    kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     parent = subprocess.run(
-        [sys.executable, "-c", COLD, helper, kill], cwd=Path(__file__).parents[2], check=False
+        [sys.executable, "-c", KILLED, helper], cwd=Path(__file__).parents[2], check=False
     )
 
     assert parent.returncode == -signal.SIGKILL
