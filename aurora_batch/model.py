@@ -48,6 +48,8 @@ class Fault(StrEnum):
     DUPLICATE = "duplicate_request"
     REPLY_TOO_LARGE = "reply_too_large"  # its decision, with key and headers, for the broker
 
+    __hash__ = str.__hash__  # an enum's own is Python, and each dead letter is looked up by it
+
 
 STATUS_OF_REASON = {
     Reason.OK: Status.PROVISIONING,

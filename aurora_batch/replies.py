@@ -211,28 +211,41 @@ def dead_letter_messages(records: Records, decoded: Decoded, most: int = MAX_MES
     """
     if not decoded.rejections:
         return Messages.of(())
-    place = np.array([r.index for r in decoded.rejections], np.int64)
+    rejections = decoded.rejections
+    place = np.array([r.index for r in rejections], np.int64)
     bad, which = np.unique(place, return_inverse=True)
-    died = records.take(bad).listed()  # each made once: a payload of many bad rows is opened once
-    rejected = zip(which.tolist(), decoded.rejections, strict=True)
-    return Messages.packed([_dead_letter(died[i], rejection, most) for i, rejection in rejected])
+    died = records.take(bad)
+    at = pa.array(which)
+    if all(r.row is None for r in rejections):
+        value = died.value.take(at)
+    else:
+        listed = died.listed()  # each made once: a payload of many bad rows is opened once
+        made = map(dead_letter_value, map(listed.__getitem__, which.tolist()), rejections)
+        value = pa.array(made, pa.binary())
+    headers = pack_dead_letter_headers(died, which.tolist(), rejections)
+    letters = Messages(
+        value, died.key.take(at), died.partition[which], pa.array(headers, pa.binary())
+    )
+    large = np.flatnonzero(letters.sizes() + OVERHEAD + CUT_BYTES > min(MAX_KEY, most // 4))
+    if not large.size:
+        return letters
+    rest = np.delete(np.arange(len(letters)), large)
+    cut = [_cut(died[int(which[i])], value[i].as_py(), rejections[i], most) for i in large.tolist()]
+    order = np.argsort(np.concatenate([rest, large]))
+    return Messages.joined([letters.take(rest), Messages.of(cut)]).take(order)
 
 
-def _dead_letter(
-    record: Record, rejection: Rejection, most: int
-) -> tuple[bytes | None, bytes | None, int, bytes]:
-    """Return the bytes that were sent; where they are too many, the first ones and their number."""
-    value = dead_letter_value(record, rejection)
+def _cut(record: Record, value: bytes | None, rejection: Rejection, most: int) -> Message:
+    """Return a letter of the bytes that were sent; of too many, the first ones and their number."""
     if record.headers and _size(record.headers) > min(MAX_HEADERS, most // 4):
         form = (_ARROW,) if is_arrow(record.headers) else ()  # without it nobody could read it
         record = structs.replace(record, headers=form)
     if record.key is not None and len(record.key) > min(MAX_KEY, most // 4):
         record = structs.replace(record, key=None)
-    packed = pack_dead_letter_headers(record, rejection)
-    taken = len(record.key or b"") + len(packed) + OVERHEAD + CUT_BYTES
+    headers = dead_letter_headers(record, rejection)
+    taken = len(record.key or b"") + _size(headers) + OVERHEAD + CUT_BYTES
     room = min(MAX_VALUE, most - taken)
     if value is not None and len(value) > room:
-        headers = dead_letter_headers(record, rejection)
-        packed = pack_headers((*headers, (CUT, str(len(value)).encode())))
+        headers = (*headers, (CUT, str(len(value)).encode()))
         value = value[:room]
-    return value, record.key, record.partition, packed
+    return Message(value, record.key, headers, record.partition)

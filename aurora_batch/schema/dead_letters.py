@@ -4,16 +4,19 @@ The value is the original payload and the key its key, so that a corrected produ
 can send it again. Of an Arrow payload only the bad row is kept, as a stream of that row alone.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from aurora_batch.model import Fault
 from aurora_batch.schema.arrow_reading import open_ipc
 from aurora_batch.schema.columns import SCHEMA_VERSION, Rejection
 from aurora_batch.schema.encoding import stream_of
-from aurora_batch.schema.records import Headers, Record, pack_header, varint
+from aurora_batch.schema.records import Headers, Record, Records, pack_header, varint
 
 PREFIX = "aurora-"
 # On a request that was a dead letter before: TOPIC:PARTITION:OFFSET[:ROW] of the original.
@@ -44,23 +47,50 @@ def _own(headers: Headers) -> Headers:
     return tuple(h for h in headers if not h[0].startswith(PREFIX) or h[0] == REDRIVEN_FROM)
 
 
-def pack_dead_letter_headers(record: Record, rejection: Rejection) -> bytes:
-    """Return `dead_letter_headers` packed; what letters have in common is packed once.
+def pack_dead_letter_headers(
+    records: Records, which: Sequence[int], rejections: Sequence[Rejection]
+) -> list[bytes]:
+    """Return `dead_letter_headers` packed, of rejection k of the record at `which[k]`.
 
-    Where many come, this is most of what they cost.
+    Where many come, this is most of what they cost: what letters have in common is packed once.
     """
-    count, own = _packed_own(record.headers) if record.headers else (0, b"")
-    more, why = _why(rejection.fault, rejection.detail, record.topic, record.partition)
-    offset = b"%d" % record.offset
-    row = time = b""
-    if rejection.row is not None:
-        count, row = count + 1, pack_header("aurora-row", b"%d" % rejection.row)
-    if record.timestamp_us >= 0:
-        second, rest = divmod(record.timestamp_us, 10**6)
-        count, time = count + 1, b"%b%b.%06dZ" % (_TIME, _second(second), rest)
-    return b"".join(
-        (varint(count + more), own, why, _OFFSET, varint(len(offset)), offset, row, _SCHEMA, time)
+    kinds, kind = records.kinds_of_headers()
+    own = list(map(_packed_own, kinds))
+    of_record = list(
+        zip(
+            (own[k] for k in kind.tolist()),
+            records.partition.tolist(),
+            (b"%d" % offset for offset in records.offset.tolist()),
+            _times(records.timestamp_us),
+            strict=True,
+        )
     )
+    packed = []
+    for i, rejection in zip(which, rejections, strict=True):
+        (count, mine), partition, offset, time = of_record[i]
+        more, why = _why(rejection.fault, rejection.detail, records.topic, partition)
+        count += more + bool(time)
+        row = b""
+        if rejection.row is not None:
+            count, row = count + 1, pack_header("aurora-row", b"%d" % rejection.row)
+        parts = varint(count), mine, why, _OFFSET, varint(len(offset)), offset, row, _SCHEMA, time
+        packed.append(b"".join(parts))
+    return packed
+
+
+def _times(timestamp_us: NDArray[np.int64]) -> list[bytes]:
+    """Return the packed header of each time, nothing of -1."""
+    seconds, rest = np.divmod(timestamp_us, 10**6)
+    return [
+        b"%b%b.%06dZ" % (_TIME, _second(s), r) if s >= 0 else b""
+        for s, r in zip(seconds.tolist(), rest.tolist(), strict=True)
+    ]
+
+
+@lru_cache(1024)
+def _second(seconds: int) -> bytes:
+    """Return UTC seconds as `rfc3339` begins."""
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19].encode()
 
 
 @lru_cache(1024)
@@ -86,12 +116,6 @@ _OFFSET = pack_header("aurora-offset", b"")[:-1]  # without the length
 _SCHEMA = pack_header("aurora-schema-version", _VERSION.encode())
 _TIME_SIZE = len("1970-01-01T00:00:00.000000Z")
 _TIME = pack_header("aurora-timestamp", bytes(_TIME_SIZE))[:-_TIME_SIZE]
-
-
-@lru_cache(1024)
-def _second(seconds: int) -> bytes:
-    """Return UTC seconds as `rfc3339` begins."""
-    return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19].encode()
 
 
 @lru_cache(1024)

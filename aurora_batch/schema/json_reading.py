@@ -8,8 +8,9 @@ One that does not fit is taken out and looked at alone.
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aurora_batch.model import ANY_OF, WEIGHTS, Fault
-from aurora_batch.schema.blocks import Block, Unreadable, count_unknown, empty_block
+from aurora_batch.schema.blocks import Block, count_unknown, empty_block
 from aurora_batch.schema.columns import REQUEST_SCHEMA, WEIGHTS_TYPE, Rejection
 from aurora_batch.schema.fields import MAX_JSON_BYTES, REQUEST_ID, REQUIRED, escaped
 from aurora_batch.schema.plain_json import read_plain
@@ -69,6 +70,14 @@ _NO_WEIGHTS = WireWeights()
 _UNKNOWN = "Object contains unknown field"
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _MISFIT = re.compile(r"(?:Expected `(.+?)`, got `(.+?)`|Number out of range).*? - at `\$\.(.+)`")
+
+
+class Why(NamedTuple):
+    """Why a payload is no request."""
+
+    fault: Fault
+    detail: str
+    request_id: str | None = None
 
 
 def read_json(
@@ -140,31 +149,35 @@ def _decoded(
             wires.extend(map(_strict, rest))
         except (ValueError, TypeError, RecursionError) as error:
             at = len(wires)
-            try:
-                wires.append(_look_closer(payloads[at], error, unknown))
-            except Unreadable as reason:
-                rejections.append(reason.at(int(index[at])))
-                wires.append(None)
+            found: Any = _look_closer(payloads[at], error, unknown)
+            if isinstance(found, Why):
+                rejections.append(Rejection(int(index[at]), None, *found))
+                found = None
+            wires.append(found)
     return wires, rejections
 
 
-def _look_closer(payload: bytes | None, why: Exception, unknown: Counter[str]) -> WireRequest:
-    """Decode a payload that the strict decoder refused; raises `Unreadable` with the reason."""
+def _look_closer(
+    payload: bytes | None, error: Exception, unknown: Counter[str]
+) -> WireRequest | Why:
+    """Decode a payload that the strict decoder refused with an error, or say why it is none."""
     if payload is None:
-        raise Unreadable(Fault.MALFORMED, "payload: expected a JSON object, got none (tombstone)")
+        return Why(Fault.MALFORMED, "payload: expected a JSON object, got none (tombstone)")
     if len(payload) > MAX_JSON_BYTES:
         detail = f"payload: expected at most {MAX_JSON_BYTES} bytes, got {len(payload)}"
-        raise Unreadable(Fault.TOO_LARGE, detail)
+        return Why(Fault.TOO_LARGE, detail)
     members = _members_of(payload)
-    if isinstance(why, msgspec.ValidationError) and not str(why).startswith(_UNKNOWN):
+    if isinstance(members, Why):
+        return members
+    if isinstance(error, msgspec.ValidationError) and not str(error).startswith(_UNKNOWN):
         # The lenient decoder would say the same: no unknown member came before.
-        raise _misfit(str(why), members)
+        return _misfit(str(error), members)
     try:
         wire: WireRequest = _lenient(payload)
-    except msgspec.ValidationError as error:
-        raise _misfit(str(error), members) from None
-    except (ValueError, RecursionError) as error:
-        raise Unreadable(Fault.MALFORMED, f"payload: {escaped(str(error))}") from None
+    except msgspec.ValidationError as misfit:
+        return _misfit(str(misfit), members)
+    except (ValueError, RecursionError) as broken:
+        return Why(Fault.MALFORMED, f"payload: {escaped(str(broken))}")
     count_unknown(unknown, members.keys() - set(WireRequest.__struct_fields__))
     if wire.weights is not None:
         names = _members(members["weights"]).keys() - set(WEIGHTS)
@@ -172,7 +185,7 @@ def _look_closer(payload: bytes | None, why: Exception, unknown: Counter[str]) -
     return wire
 
 
-def _members_of(payload: bytes) -> dict[str, msgspec.Raw]:
+def _members_of(payload: bytes) -> dict[str, msgspec.Raw] | Why:
     try:
         payload.decode()  # msgspec does not read the text of members that nobody asked for
         return _members(payload)
@@ -184,27 +197,36 @@ def _members_of(payload: bytes) -> dict[str, msgspec.Raw]:
         detail = f"payload: {error}"
     except RecursionError:
         detail = "payload: nested too deeply"
-    raise Unreadable(Fault.MALFORMED, detail)
+    return Why(Fault.MALFORMED, detail)
 
 
-def _misfit(message: str, members: dict[str, msgspec.Raw]) -> Unreadable:
+def _misfit(message: str, members: dict[str, msgspec.Raw]) -> Why:
     """Return what msgspec's message says in our words, with the value that it leaves out."""
     request_id = _request_id(members)
-    if missing := _MISSING.search(message):
-        detail = f"{missing[1]}: expected a value, got nothing"
-        return Unreadable(Fault.MISSING_FIELD, detail, request_id)
-    if not (misfit := _MISFIT.search(message)):
-        return Unreadable(Fault.WRONG_TYPE, escaped(message), request_id)
-    expected, got, path = misfit.groups()
+    missing, misfit = _parsed(message)
+    if missing is not None:
+        return Why(Fault.MISSING_FIELD, f"{missing}: expected a value, got nothing", request_id)
+    if misfit is None:
+        return Why(Fault.WRONG_TYPE, escaped(message), request_id)
+    expected, got, path = misfit
     raw = members.get(path)
     said = escaped(bytes(raw).decode()) if raw is not None else got
     if expected is None:
         detail = f"{path}: expected a finite number, got {said}"
-        return Unreadable(Fault.OUT_OF_RANGE, detail, request_id)
+        return Why(Fault.OUT_OF_RANGE, detail, request_id)
     if got == "null" and path in REQUIRED:
         detail = f"{path}: expected {expected}, got nothing"
-        return Unreadable(Fault.MISSING_FIELD, detail, request_id)
-    return Unreadable(Fault.WRONG_TYPE, f"{path}: expected {expected}, got {said}", request_id)
+        return Why(Fault.MISSING_FIELD, detail, request_id)
+    return Why(Fault.WRONG_TYPE, f"{path}: expected {expected}, got {said}", request_id)
+
+
+@lru_cache(1024)
+def _parsed(message: str) -> tuple[str | None, tuple[str | None, str, str] | None]:
+    """Return which member msgspec misses; else what it expected, what it got and where."""
+    if missing := _MISSING.search(message):
+        return missing[1], None
+    misfit = _MISFIT.search(message)
+    return None, misfit and (misfit[1], misfit[2], misfit[3])
 
 
 def _request_id(members: dict[str, msgspec.Raw]) -> str | None:

@@ -190,17 +190,6 @@ class Messages(Sequence[Message]):
         )
 
     @classmethod
-    def packed(cls, rows: Sequence[tuple[bytes | None, bytes | None, int, bytes]]) -> "Messages":
-        """Return messages of value, key, partition and packed headers each."""
-        value, key, partition, headers = zip(*rows, strict=True) if rows else ((), (), (), ())
-        return cls(
-            pa.array(value, pa.binary()),
-            pa.array(key, pa.binary()),
-            np.array(partition, np.int64),
-            pa.array(headers, pa.binary()),
-        )
-
-    @classmethod
     def joined(cls, parts: Sequence["Messages"]) -> "Messages":
         """Return the messages of all parts, one after the other."""
         parts = [part for part in parts if len(part)] or [cls.of(())]

@@ -4,10 +4,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from aurora_batch.model import Fault
 from aurora_batch.schema import (
     Record,
+    Records,
     Rejection,
     dead_letter_headers,
     dead_letter_value,
@@ -50,12 +52,21 @@ REJECTIONS = st.builds(
 )  # fmt: skip
 
 
-@given(RECORDS, REJECTIONS)
-def test_headers_are_packed_as_they_are_said(record: Record, rejection: Rejection) -> None:
-    """What many letters share is packed once, and nobody can tell."""
-    packed = pack_dead_letter_headers(record, rejection)
+@given(st.lists(st.tuples(RECORDS, REJECTIONS), min_size=1, max_size=5))
+def test_headers_are_packed_as_they_are_said(
+    died: list[tuple[Record, Rejection]],
+) -> None:
+    """What many letters share is packed once, and nobody can tell; one record may die by rows."""
+    records = [structs.replace(record, topic="aurora.requests") for record, _ in died]
+    which = [*range(len(died)), 0]
+    rejections = [rejection for _, rejection in died] + [died[-1][1]]
 
-    assert packed == pack_headers(dead_letter_headers(record, rejection))
+    packed = pack_dead_letter_headers(Records.of(records), which, rejections)
+
+    assert packed == [
+        pack_headers(dead_letter_headers(records[i], rejection))
+        for i, rejection in zip(which, rejections, strict=True)
+    ]
 
 
 def test_second_death_replaces_the_first() -> None:
