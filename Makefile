@@ -25,7 +25,9 @@ demo: $(STAMP) ## embedded broker, 100,000 requests, decisions and a report
 	@$(BIN)/aurora demo
 
 test: $(STAMP) ## the test suite
-	@echo "==> running the test suite (the first run compiles the kernels)"
+	@echo "==> compiling the kernels (on two cores, where the cache has none)"
+	@$(BIN)/python -m aurora_batch.warm_up
+	@echo "==> running the test suite"
 	@$(BIN)/python -m pytest
 	@echo "==> running the tests against a real Kafka broker (a JDK and Maven; skipped without)"
 	@$(BIN)/python -m pytest -m kafka -rs

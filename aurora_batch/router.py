@@ -32,7 +32,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aurora_batch import decisions, ledger, outlook, scoring
-from aurora_batch.allocation import Allocation, Prices, SparseProblem, find_prices, solve
+from aurora_batch.allocation import Allocation, Prices, SparseProblem
 from aurora_batch.fleet import Fleet
 from aurora_batch.ledger import Ledger
 from aurora_batch.model import Policy
@@ -47,7 +47,6 @@ from aurora_batch.policies import (
     decide_globally,
     decide_greedily,
 )
-from aurora_batch.schema import REQUEST_SCHEMA, decode_json, encode_requests_json
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 from kernels.pairs import Supply
@@ -298,41 +297,3 @@ def _batch_id(shard: str, window_us: int, number: int) -> str:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=window_us)
         start = f"{moment:%Y%m%dT%H%M%S}{f'.{moment.microsecond:06d}' * bool(moment.microsecond)}Z"
     return f"{shard}-{start}-{number}" if shard else f"{start}-{number}"
-
-
-def warm_up(fleet: Fleet, settings: Settings) -> None:
-    """Compile, or load from the cache, every kernel, of both policies, before the first batch.
-
-    Reads and decides a made-up batch, too large for the fleet, that no one sees, also at reserve
-    prices.
-    """
-    n = 256
-    asked = fleet.gpu_types or ("none",)
-    budgets = Tenants.from_settings(settings).budget_ids or (None,)
-    rows = {
-        # The first is no plain JSON, and read in another way.
-        "request_id": ["wärm-up", *(f"warm-up-{i}" for i in range(1, n))],
-        "tenant_id": [budgets[i % len(budgets)] if i % 2 else None for i in range(n)],
-        "workload_type": ["general"] * n,
-        "gpu_type": [asked[i % len(asked)] for i in range(n)],
-        "region": ["global"] * n,
-        "gpu_hours": [float(fleet.pool_capacity.sum()) * (1 + i % 5) / n + 1e-3 for i in range(n)],
-        "priority": [1.0 + i % 3 for i in range(n)],
-        "requested_at": [datetime(2000, 1, 1, tzinfo=UTC)] * n,
-    }
-    arrays = [
-        pa.array(rows[f.name], f.type) if f.name in rows else pa.nulls(n, f.type)
-        for f in REQUEST_SCHEMA
-    ]
-    batch = pa.table(arrays, schema=REQUEST_SCHEMA)
-    decode_json(encode_requests_json(batch), None)
-    fresh = initial_state(fleet, settings)
-    greedy = step(batch, fleet, fresh, settings, policy=Policy.GREEDY)
-    made = step(batch, fleet, fresh, settings, policy=Policy.GLOBAL)
-    for method in ("dual", "auto"):
-        solve(made.problem(), method=method)
-    find_prices(made.problem())
-    kept = Prices(np.full_like(made.batch.pool_left, 1e-9), np.zeros_like(made.batch.budget_left))
-    charged = replace(made.state.outlook, reserve=kept, due=False)
-    dear = step(batch, fleet, replace(fresh, outlook=charged), settings, policy=Policy.GLOBAL)
-    pa.concat_tables([done.decisions for done in (greedy, made, dear)])

@@ -20,11 +20,12 @@ from time import perf_counter, process_time
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from aurora_batch import router, workload
+from aurora_batch import workload
 from aurora_batch.adapters.outputs import DecisionWriter, RequestWriter
 from aurora_batch.fleet import default_fleet
 from aurora_batch.model import Policy
 from aurora_batch.settings import Settings
+from aurora_batch.warm_up import warm_up
 from benchmarks import drawing
 from pipelines.contestants import contestants
 from pipelines.playback import play
@@ -95,7 +96,7 @@ def write(path: Path, n: int, per_window: int) -> None:
 def replayed(log: Path, policy: Policy) -> Run:
     """Replay a log in this process."""
     fleet, settings = default_fleet(), Settings()
-    router.warm_up(fleet, settings)
+    warm_up(fleet, settings)
     begun, cpu = perf_counter(), process_time()
     with DecisionWriter(log.with_suffix(".decisions.parquet")) as out:
         playing = contestants(policy, settings, as_live=False)

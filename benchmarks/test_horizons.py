@@ -10,6 +10,7 @@ from aurora_batch import router
 from aurora_batch.hindsight import Hindsight, Judged
 from aurora_batch.model import Policy
 from aurora_batch.settings import Settings
+from aurora_batch.warm_up import warm_up
 from benchmarks.families import FAMILIES, TENTHS
 from benchmarks.horizons import NAMES, WINDOW_US, Horizon, horizon, judge
 
@@ -18,7 +19,7 @@ from benchmarks.horizons import NAMES, WINDOW_US, Horizon, horizon, judge
 def test_as_it_comes(benchmark: Callable[..., list[Judged]], family: str) -> None:
     """10,000 requests a window, about 100 a batch, on 7 pools, demand 1.2 x capacity."""
     h = horizon(family, 1.2, pools=7)
-    router.warm_up(h.fleet, h.settings)
+    warm_up(h.fleet, h.settings)
     windows = benchmark.pedantic(lambda: list(judge(h)), rounds=1)  # type: ignore[attr-defined]
     counted = windows[h.family.judged :]
     info = benchmark.extra_info  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from aurora_batch.adapters.outputs import DecisionWriter, RequestWriter
 from aurora_batch.fleet import default_fleet
 from aurora_batch.model import Policy
 from aurora_batch.settings import Settings
+from aurora_batch.warm_up import warm_up
 from benchmarks.ratios import seconds
 from pipelines.contestants import contestants
 from pipelines.figures import Figures
@@ -46,7 +47,7 @@ def test_replay(
 ) -> None:
     """100,000 requests from Parquet to Parquet, each window at once, with its bound."""
     log = written(tmp_path, stress, "parquet")
-    router.warm_up(FLEET, SETTINGS)
+    warm_up(FLEET, SETTINGS)
 
     def run() -> dict[str, Figures]:
         with DecisionWriter(tmp_path / "decisions.parquet") as out:

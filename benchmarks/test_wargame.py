@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from aurora_batch import router
 from aurora_batch.settings import Settings
 from aurora_batch.wargame.game import Game, Plan
+from aurora_batch.warm_up import warm_up
 from benchmarks.ratios import seconds
 from pipelines.wargame.account import Run
 from pipelines.wargame.play import played, players
@@ -20,7 +20,7 @@ def test_wargame(benchmark: Callable[..., Run]) -> None:
     def run() -> Run:
         return played(Game(plan, players("both", SETTINGS, arrivals=1)))
 
-    router.warm_up(Game(plan, []).base, SETTINGS)
+    warm_up(Game(plan, []).base, SETTINGS)
     done = benchmark(run)
     own = seconds(run, repeat=3)
     info = benchmark.extra_info  # type: ignore[attr-defined]

@@ -86,7 +86,7 @@ def _new_moves(size: int) -> Moves:
 @njit(cache=True, nogil=True, error_model="numpy")
 def new_scratch(resources: Resources, depth: int) -> Scratch:
     """Return memory for chains of at most `depth` resources."""
-    widest = 1
+    widest = int(np.int64(1))  # no literal: for one, `_new_moves` is compiled once more
     for j in range(resources.columns.start.size - 1):
         widest = max(widest, resources.columns.start[j + 1] - resources.columns.start[j])
     for t in range(resources.tenants.start.size - 1):
@@ -98,7 +98,7 @@ def new_scratch(resources: Resources, depth: int) -> Scratch:
     longest = CORE * (depth + resources.price.size)
     log = Log(np.empty(longest, np.int32), np.empty(longest, np.int32), np.zeros(1, np.int64))
     return Scratch(
-        _new_moves(widest), _new_moves(CORE), lists, log,
+        _new_moves(widest), _new_moves(int(np.int64(CORE))), lists, log,
         np.empty(resources.price.size, np.int64), np.zeros(resources.price.size, np.bool_),
     )  # fmt: skip
 
@@ -211,7 +211,7 @@ def _collect(
     """Write the moves of resource r, at most one a request; return how many, and pairs visited."""
     k = plan.left.size
     price, request, pair = resources.price, resources.columns.request, resources.columns.pair
-    size, visited = 0, 0
+    size, visited = int(np.int64(0)), 0  # no literal: see `new_scratch`
     none = pair[:0]
     if r >= k:
         tenants = resources.tenants
@@ -289,8 +289,10 @@ def _shortlist(rows: Rows, plan: Plan, r: int, found: Moves, size: int, short: M
             kept += 1
             if kept == CORE:
                 break
-    plan.left[:] = left
-    plan.purse[:] = purse
+    for j in range(left.size):
+        plan.left[j] = left[j]
+    for t in range(purse.size):
+        plan.purse[t] = purse[t]
     return kept
 
 
@@ -438,7 +440,8 @@ def _force(rows: Rows, plan: Plan, i: int, e: int, state: NDArray[np.uint64], lo
     n, j = plan.choice.size, rows.pool[e]
     owner = rows.tenant[i] if rows.tenant.size else -1
     _note(log, i, plan.choice[i])
-    gained = move(rows, plan, i, e)
+    # Of the types that other calls have, or it is compiled twice more.
+    gained = move(rows, plan, np.int32(i), np.int32(e))  # type: ignore[arg-type]
     first = _draw(state, n)
     for step in range(n):
         tight = plan.left[j] < 0.0
@@ -451,7 +454,7 @@ def _force(rows: Rows, plan: Plan, i: int, e: int, state: NDArray[np.uint64], lo
             continue
         if (tight and rows.pool[now] == j) or (broke and rows.tenant[x] == owner):
             _note(log, x, now)
-            gained += move(rows, plan, x, -1)
+            gained += move(rows, plan, np.int32(x), np.int32(-1))  # type: ignore[arg-type]
     return gained
 
 
@@ -527,5 +530,6 @@ def shake(
         if behind > 1e-9:
             risen += behind
             behind = 0.0
-            best[:] = plan.choice
+            for i in range(n):
+                best[i] = plan.choice[i]
     return risen, behind, work

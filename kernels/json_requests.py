@@ -115,7 +115,8 @@ def read_plain(
         if at >= end or octets[at] != OPEN:
             continue
         at = _space(octets, at + 1, end)
-        seen, said, k, outer, first, last = 0, 0, -1, -1, 0, members
+        # No literal: for one, `_member` is compiled once more.
+        seen, said, k, outer, first, last = 0, 0, -1, -1, int(np.int64(0)), members
         plain, parts = False, _U0
         while True:  # at a member, of the request or of its object of numbers
             before = k + 1

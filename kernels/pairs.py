@@ -434,8 +434,9 @@ def block_reasons(b: BlockTable, r: RequestTable, s: Supply, rows: I64) -> tuple
                 total = np.sum(effort)
                 if several and total < nearest_total:
                     nearest_total = total
-                    least[x] = effort
-                    at[x] = np.where(effort > 0.0, j, -1)
+                    for c in range(N_CONSTRAINTS):
+                        least[x, c] = effort[c]
+                        at[x, c] = j if effort[c] > 0.0 else -1
                 elif not several:
                     single = True
                     which = np.argmax(effort)

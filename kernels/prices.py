@@ -177,7 +177,7 @@ def _gather(  # type: ignore[no-untyped-def]
     threshold, weight, height, slope,
 ):  # fmt: skip
     """Write the thresholds of pool j in (near, far]; return how many, and the weight beyond."""
-    at, x, beyond = 0, low, 0.0
+    at, x, beyond = np.int64(0), low, 0.0  # no literal: `_thresholds` is compiled for its type
     while x < high:
         i, e = request[x], pair[x]
         other = lead_net[i, 1] if lead_pool[i, 0] == j else lead_net[i, 0]
@@ -241,7 +241,7 @@ def _pool_step(  # type: ignore[no-untyped-def]
     price[j] = new
     x = low
     while x < high:
-        i = request[x]
+        i = np.int64(request[x])
         first, second = lead_pool[i, 0], lead_pool[i, 1]
         if new > old and first != j and second != j:
             x += 1
@@ -327,9 +327,9 @@ def sweep_budgets(
     height, slope = np.empty(widest), np.empty(widest)
     visited = 0
     for t in range(supply.budget.size):
-        at = 0
+        at = int(np.int64(0))  # no literal: for one, callees are compiled once more
         for x in range(tenants.start[t], tenants.start[t + 1]):
-            i = tenants.request[x]
+            i = np.int64(tenants.request[x])
             for e in range(start[i], start[i + 1]):
                 height[e - start[i]] = value[e] - price[pools[e]] * rows.demand[e]
                 slope[e - start[i]] = cost[e]
@@ -341,7 +341,7 @@ def sweep_budgets(
             continue
         budget_price[t] = new
         for x in range(tenants.start[t], tenants.start[t + 1]):
-            i = tenants.request[x]
+            i = np.int64(tenants.request[x])
             for e in range(start[i], start[i + 1]):
                 net[e] = value[e] - new * cost[e]
             _lead(

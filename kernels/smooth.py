@@ -132,7 +132,7 @@ def advance(
     threads has a part in it. Each evaluation visits every pair once.
     """
     n = d.point.size
-    way, other = np.empty(n), np.empty(n)
+    way, moved, other = np.empty(n), np.empty(n), np.empty(n)
     stop = d.figures[3] + pause
     while d.figures[3] < rounds:
         if d.figures[3] >= stop:
@@ -144,10 +144,13 @@ def advance(
             promised += way[j] * d.slope[j]
         if promised >= 0.0:
             break
-        limit = d.recent.max()
+        limit = d.recent[0]
+        for x in range(1, MEMORY):
+            limit = max(limit, d.recent[x])
         far = 1.0
         while True:
-            moved = d.point + far * way
+            for j in range(n):
+                moved[j] = d.point[j] + far * way[j]
             new = _at(rows, supply, moved, d.unit, softness, other)
             d.figures[3] += 1.0
             if new <= limit + SUFFICIENT * far * promised or d.figures[3] >= rounds:
@@ -155,16 +158,16 @@ def advance(
             shorter = -0.5 * far * far * promised / (new - value - far * promised)
             far = min(max(shorter, 0.1 * far), 0.5 * far)
         if new < d.figures[1]:
-            d.best[:] = moved
+            for j in range(n):
+                d.best[j] = moved[j]
             d.figures[1] = new
         square, bent = 0.0, 0.0
         for j in range(n):
             step = moved[j] - d.point[j]
             square += step * step
             bent += step * (other[j] - d.slope[j])
+            d.point[j], d.slope[j] = moved[j], other[j]
         d.figures[2] = min(max(square / bent, SHORTEST), LONGEST) if bent > 0.0 else LONGEST
-        d.point[:] = moved
-        d.slope[:] = other
         d.figures[0] = new
         d.recent[int(d.figures[3]) % MEMORY] = new
     return True
@@ -187,7 +190,9 @@ def _keenest(rows: Rows, k: int, n: int) -> F64:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _at(rows: Rows, supply: Supply, point: F64, unit: F64, softness: float, slope: F64) -> float:
     k = supply.capacity.size
-    price = point * unit
+    price = np.empty(point.size)
+    for j in range(price.size):
+        price[j] = point[j] * unit[j]
     value = smooth_dual(rows, supply, price[:k], price[k:], softness, slope)
     for j in range(slope.size):
         slope[j] = slope[j] * unit[j] if unit[j] > 0.0 else 0.0

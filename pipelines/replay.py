@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from aurora_batch import router
 from aurora_batch.adapters.files import Chunk
 from aurora_batch.adapters.outputs import DecisionWriter
 from aurora_batch.errors import UsageError
 from aurora_batch.fleet import fleet_from_settings
 from aurora_batch.model import Policy
+from aurora_batch.warm_up import warm_up
 from pipelines import cli_options, report
 from pipelines.contestants import BOTH, contestants
 from pipelines.figures import Figures
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         page = stack.enter_context(report.page(args.report)) if args.report else None
         out = stack.enter_context(DecisionWriter(args.out))
         watch = stack.enter_context(_progress(_shows(args)))
-        router.warm_up(fleet, settings)
+        warm_up(fleet, settings)
         figures = play(
             args.requests, playing, fleet,
             write=out.write, as_live=args.as_live, bounds=args.bounds, watch=watch,

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from aurora_batch import router
 from aurora_batch.adapters import kafka
 from aurora_batch.adapters.kafka import Cluster, Doubtful
 from aurora_batch.adapters.kafka.errors import swallow_unretrieved
@@ -18,6 +17,7 @@ from aurora_batch.metrics import Committed, Metrics
 from aurora_batch.progress import Account
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
+from aurora_batch.warm_up import warm_up
 from pipelines.fleets import Fleets
 from pipelines.judge import Judge
 from pipelines.session import Session
@@ -107,5 +107,5 @@ class Worker:
 
     def warm_up(self) -> None:
         """Compile the kernels; takes seconds the first time on a machine."""
-        router.warm_up(self.fleets.current, self.settings)
+        warm_up(self.fleets.current, self.settings)
         kafka.warm_up()

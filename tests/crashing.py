@@ -16,6 +16,7 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from aurora_batch import engine, replies, schema
+from aurora_batch.adapters.kafka import Sink
 from aurora_batch.progress import Account
 from pipelines.cli import main
 
@@ -26,8 +27,8 @@ POINTS: dict[str, tuple[Any, str, str]] = {
     "after solve": (replies, "decision_messages", "before"),
     "after decide": (engine, "decide", "after"),
     "in transaction": (AIOKafkaProducer, "begin_transaction", "after"),
-    "after acknowledgement": (AIOKafkaProducer, "send_offsets_to_transaction", "before"),
-    "after offsets": (AIOKafkaProducer, "commit_transaction", "before"),
+    "after offsets": (AIOKafkaProducer, "send_offsets_to_transaction", "after"),  # or early
+    "after acknowledgement": (Sink, "_send", "after"),
     "commit sent": (AIOKafkaConnection, "send", "after"),  # written; nobody waits for the answer
     "after commit": (AIOKafkaProducer, "commit_transaction", "after"),
     "after all": (Account, "done", "after"),

@@ -14,7 +14,6 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from aurora_batch import router
 from aurora_batch.adapters.outputs import replacing
 from aurora_batch.errors import UsageError
 from aurora_batch.fleet import fleet_from_settings
@@ -23,6 +22,7 @@ from aurora_batch.wargame.events import Event
 from aurora_batch.wargame.game import Plan
 from aurora_batch.wargame.search import GENERATION, Found
 from aurora_batch.wargame.search import search as search_for
+from aurora_batch.warm_up import warm_up
 from pipelines.contestants import BOTH, GLOBAL
 from pipelines.wargame import outputs, tables
 from pipelines.wargame.runs import Interval, comparison, hurt, screen, workers
@@ -96,7 +96,7 @@ def _seeded(args: argparse.Namespace, plan: Plan, seed: int) -> Plan:
 
 def _compile(plan: Plan) -> None:
     """Fill Numba's cache once, before every worker would do it for itself."""
-    router.warm_up(fleet_from_settings(plan.settings.providers), plan.settings)
+    warm_up(fleet_from_settings(plan.settings.providers), plan.settings)
 
 
 def _to_dict(found: Found, plan: Plan, said: str, by: str) -> dict[str, Any]:

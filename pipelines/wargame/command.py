@@ -9,12 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
-from aurora_batch import router
 from aurora_batch.errors import UsageError
 from aurora_batch.model import Policy
 from aurora_batch.wargame import scenario
 from aurora_batch.wargame.demand import load_of
 from aurora_batch.wargame.game import Game, Plan
+from aurora_batch.warm_up import warm_up
 from pipelines import cli_options
 from pipelines.contestants import BOTH
 from pipelines.wargame import campaign, live, outputs, page
@@ -130,7 +130,7 @@ def _one(args: argparse.Namespace, plan: Plan) -> int:
     draw = page.charts()
     outputs.make_folder(args.out)
     game = Game(plan, players(args.policy, plan.settings, arrivals=plan.arrivals))
-    router.warm_up(game.base, plan.settings)
+    warm_up(game.base, plan.settings)
     with live.watching(args, game) as watch:
         begun = perf_counter()
         done = played(game, watch=watch)

@@ -245,12 +245,6 @@ def test_batches_of_a_log_may_be_cut_anywhere_for_greedy() -> None:
     assert parts == [p for step in whole for p in providers(step.decisions)]
 
 
-def test_warm_up_leaves_no_trace() -> None:
-    """Compiling every kernel works on any fleet, the empty one too."""
-    router.warm_up(TWO, SETTINGS)
-    router.warm_up(fleet_from_settings({}), SETTINGS)
-
-
 def test_prices_of_another_fleet_are_forgotten() -> None:
     """A reload that adds a pool leaves no prices of the old shape behind, scarce or not."""
     scarce = table([{"gpu_hours": 1.0}] * 6)

@@ -20,9 +20,9 @@ import time
 from importlib import import_module
 from typing import Any, NoReturn
 
-from aurora_batch import router
 from aurora_batch.fleet import fleet_from_settings
 from aurora_batch.settings import Settings
+from aurora_batch.warm_up import warm_up
 from pipelines.cli import main
 from tests.crashing import arm
 
@@ -114,7 +114,7 @@ def compiled() -> None:
     """
     if (pid := os.fork()) == 0:
         settings = Settings()
-        router.warm_up(fleet_from_settings(settings.providers), settings)
+        warm_up(fleet_from_settings(settings.providers), settings)
         os._exit(0)
     os.waitpid(pid, 0)
 
