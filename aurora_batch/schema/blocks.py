@@ -25,6 +25,7 @@ class Block:
     index: NDArray[np.int64]  # (n,) record or table row
     row: NDArray[np.int64]  # (n,) row within an Arrow payload, -1 where the record is one request
     faults: Faults = field(default_factory=dict)  # found while reading
+    payloads: dict[int, bytes | None] = field(default_factory=dict)  # by index, of which to learn
 
 
 class Unreadable(Exception):

@@ -19,6 +19,7 @@ from aurora_batch.schema.fields import REQUEST_ID
 from aurora_batch.schema.json_reading import read_json
 from aurora_batch.schema.records import Record, Records
 from aurora_batch.schema.times import Faults, carried
+from aurora_batch.schema.verdicts import Why, remember
 
 Times = NDArray[np.int64]
 _MAX_CLOCK_SKEW_S = 300.0
@@ -126,6 +127,8 @@ def _without(block: Block, faults: Faults, rejections: list[Rejection]) -> Block
     index, within = block.index[rows].tolist(), block.row[rows].tolist()
     for (fault, detail), said, i, row in zip(faults.values(), ids, index, within, strict=True):
         known = said if rules.is_text(said, REQUEST_ID) else None
+        if i in block.payloads:
+            remember(block.payloads[i], Why(fault, detail, known))
         rejections.append(Rejection(i, row if row >= 0 else None, fault, detail, known))
     good = np.ones(len(block.index), np.bool_)
     good[rows] = False

@@ -8,9 +8,10 @@ One that does not fit is taken out and looked at alone.
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,6 +25,7 @@ from aurora_batch.schema.fields import MAX_JSON_BYTES, REQUEST_ID, REQUIRED, esc
 from aurora_batch.schema.plain_json import read_plain
 from aurora_batch.schema.rules import Columns, is_text
 from aurora_batch.schema.times import from_text
+from aurora_batch.schema.verdicts import Why, recall, remember
 
 
 # gc=False: nothing here can form a cycle, and the collector need not visit 10,000 of them.
@@ -72,14 +74,6 @@ _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _MISFIT = re.compile(r"(?:Expected `(.+?)`, got `(.+?)`|Number out of range).*? - at `\$\.(.+)`")
 
 
-class Why(NamedTuple):
-    """Why a payload is no request."""
-
-    fault: Fault
-    detail: str
-    request_id: str | None = None
-
-
 def read_json(
     values: pa.BinaryArray, index: NDArray[np.int64], unknown: Counter[str]
 ) -> tuple[list[Block], list[Rejection]]:
@@ -96,10 +90,28 @@ def read_json(
         blocks.append(block)
         if len(rest):
             payloads = chunk.take(pa.array(rest)).to_pylist()
-            other, unreadable = read_each(payloads, part[rest], unknown)
+            other, unreadable = _read_new(payloads, part[rest], unknown)
             blocks.append(other)
             rejections += unreadable
     return blocks, rejections
+
+
+def _read_new(
+    payloads: list[bytes | None], index: NDArray[np.int64], unknown: Counter[str]
+) -> tuple[Block, list[Rejection]]:
+    """Return what `read_each` returns, which sees what is not known as no request."""
+    known = recall(payloads)
+    rejections = [
+        Rejection(at, None, *why) for at, why in zip(index.tolist(), known, strict=True) if why
+    ]
+    if rejections:
+        fresh = [row for row, why in enumerate(known) if why is None]
+        payloads, index = [payloads[row] for row in fresh], index[fresh]
+    before = unknown.total()
+    block, unreadable = read_each(payloads, index, unknown)
+    if unknown.total() == before:  # else they have to be counted the next time, too
+        block = replace(block, payloads=dict(zip(index.tolist(), payloads, strict=True)))
+    return block, rejections + unreadable
 
 
 def read_each(
@@ -151,6 +163,7 @@ def _decoded(
             at = len(wires)
             found: Any = _look_closer(payloads[at], error, unknown)
             if isinstance(found, Why):
+                remember(payloads[at], found)
                 rejections.append(Rejection(int(index[at]), None, *found))
                 found = None
             wires.append(found)
