@@ -16,6 +16,9 @@ from aurora_batch.schema import Records
 from aurora_batch.schema.records import NO_RECORDS
 
 _LOOK_S = 0.05
+# The broker waits so long for records before it says that there are none. A reader knows where the
+# end is and seeks, and what it seeks comes after the answer that is waited for.
+WAIT_MS = 20
 
 
 class Reader:
@@ -41,7 +44,7 @@ class Reader:
             # A reader leaves no trace, and what the broker has dropped is no loss to it.
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            fetch_max_wait_ms=self._cluster.settings.fetch_max_wait_ms,
+            fetch_max_wait_ms=min(self._cluster.settings.fetch_max_wait_ms, WAIT_MS),
             **self._cluster.options,
         )
         try:
