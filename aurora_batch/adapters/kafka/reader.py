@@ -36,6 +36,8 @@ class Reader:
         self._from_start = from_start
         self._assigned: list[Any] = []
         self._consumer: Any = None
+        # By partition: from which offset on, what, and the position after it.
+        self._held: dict[Any, tuple[int, Records, int]] = {}
 
     async def __aenter__(self) -> "Reader":
         count = (await self._cluster.partitions([self._topic]))[self._topic]
@@ -159,15 +161,25 @@ class Reader:
                 await stopped(raw, self._cluster.timeout_s)
 
     async def _between(self, tp: Any, low: int, high: int) -> Records:
-        """Return the records of the offsets low <= offset < high."""
-        if await self._consumer.position(tp) != low:  # or what is fetched already were lost
-            self._consumer.seek(tp, low)
-        records: list[Records] = []
+        """Return the records of the offsets low <= offset < high.
+
+        What was fetched beyond is held, for who goes on there: a seek back would fetch it again.
+        """
+        begin, held, position = self._held.pop(tp, (-1, NO_RECORDS, -1))
+        at = await self._consumer.position(tp)
+        if (begin, position) != (low, at):
+            held = NO_RECORDS
+            if at != low:  # or what is fetched already were lost
+                self._consumer.seek(tp, low)
+        parts = [held]
         # The position also moves over markers of transactions and compacted offsets.
-        while await self._consumer.position(tp) < high:
+        while (at := await self._consumer.position(tp)) < high:
             got = await inside.fetch(self._consumer, [tp], 1000)
-            records += (_before(part, high) for part in got.values())
-        return Records.joined(records)
+            parts += got.values()
+        records = Records.joined(parts)
+        asked = int(np.searchsorted(records.offset, high))
+        self._held[tp] = high, records[asked:], at
+        return records[:asked]
 
     def _bounded(self, doing: str, extra_s: float = 0.0) -> Any:
         return translated(doing, self._cluster.bootstrap, self._cluster.timeout_s + extra_s)

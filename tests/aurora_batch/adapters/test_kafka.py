@@ -175,3 +175,28 @@ def test_a_broker_that_stays_silent_meets_a_deadline() -> None:
         )
         with pytest.raises(BrokerError, match=r"no broker answers|took more than"):
             run(Cluster.of(settings, {}).partitions([TOPIC]))
+
+
+def test_offsets_are_read_in_any_steps(embedded: str) -> None:
+    """On from where it was, back, and after everything else that a reader does: what was asked."""
+
+    async def go() -> None:
+        cluster = cluster_at(embedded)
+        await send(cluster, [Message(b"%d" % i, partition=i % 2) for i in range(200)])
+        async with Reader(cluster, TOPIC, from_start=True) as reader:
+
+            async def steps(*bounds: tuple[int, int]) -> None:
+                for low, high in bounds:
+                    read = await reader.between({0: low, 1: low + 5}, {0: high, 1: high + 1})
+                    wanted = [b"%d" % (2 * i) for i in range(low, high)]
+                    wanted += [b"%d" % (2 * i + 1) for i in range(low + 5, high + 1)]
+                    assert [r.value for r in read] == wanted
+
+            await steps((0, 10), (10, 20), (20, 21), (21, 60), (5, 30), (30, 30), (30, 90))
+            assert len([r async for part in reader.parts() for r in part]) == 200
+            await steps((90, 95), (60, 70))
+            assert [r.value for r in await reader.between({1: 70}, {1: 71})] == [b"141"]
+            assert await reader.last_value(b"none", 0) is None
+            await steps((70, 99))
+
+    run(go())
