@@ -14,9 +14,8 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # its parts are imported where they are first used: a worker starts without them
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, linear_sum_assignment, linprog, milp
 
 from aurora_batch.allocation.result import Prices
 from kernels.rows import Rows, Supply
@@ -50,7 +49,9 @@ def lp_prices(rows: Rows, supply: Supply) -> Prices:
     if not rows.pool.size:
         return Prices(np.zeros(k), np.zeros(t))
     matrix, limits, units = constraints(rows, supply)
-    solved = linprog(-rows.value, A_ub=matrix, b_ub=limits, bounds=(0, None), method="highs")
+    solved = scipy.optimize.linprog(
+        -rows.value, A_ub=matrix, b_ub=limits, bounds=(0, None), method="highs"
+    )
     if solved.status != 0:
         return Prices(np.zeros(k), np.zeros(t))
     duals = np.zeros(n + k + t)
@@ -90,7 +91,7 @@ def _by_slots(rows: Rows, slots: NDArray[np.int64]) -> I32:
     values[request[order], rows.pool[order]] = rows.value[order]
     pair[request[order], rows.pool[order]] = order
     slot_pool = np.repeat(np.arange(k), slots)
-    request, slot = linear_sum_assignment(-values[:, slot_pool])
+    request, slot = scipy.optimize.linear_sum_assignment(-values[:, slot_pool])
     choice = np.full(n, -1, np.int32)
     choice[request] = pair[request, slot_pool[slot]]
     return choice
@@ -103,10 +104,10 @@ def _by_branching(
     options: Any = {"mip_rel_gap": 0.0, "node_limit": node_limit, "time_limit": time_limit}
     began = perf_counter()
     with _silent():
-        solved = milp(
+        solved = scipy.optimize.milp(
             -rows.value,
-            constraints=LinearConstraint(matrix, -np.inf, limits),
-            bounds=Bounds(0, 1),
+            constraints=scipy.optimize.LinearConstraint(matrix, -np.inf, limits),
+            bounds=scipy.optimize.Bounds(0, 1),
             integrality=np.ones(rows.pool.size, np.int64),
             options=options,
         )
@@ -171,6 +172,6 @@ def constraints(rows: Rows, supply: Supply) -> tuple[Any, F64, F64]:
     units[units == 0] = 1.0  # no usable pair draws on it
     at = np.concatenate(row)
     share = np.concatenate(use) / units[at]
-    matrix = sparse.csr_matrix((share, (at, np.concatenate(column))), shape=(units.size, p))
+    matrix = scipy.sparse.csr_matrix((share, (at, np.concatenate(column))), shape=(units.size, p))
     limited = np.isfinite(units)
     return matrix[limited], np.where(np.arange(units.size) < n, 1.0, WHOLE)[limited], units
