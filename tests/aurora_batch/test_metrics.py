@@ -147,3 +147,11 @@ def test_a_window_keeps_its_figures_until_the_next() -> None:
     metrics.judged(0.125)
 
     assert [metrics.value(name) for name in names] == [5.0, 4.0, 0.125, 1]
+
+
+def test_nothing_is_in_flight_at_the_start() -> None:
+    """Known before the first batch: who reconciles counters need not wait for it."""
+    page = Metrics().expose().decode()
+
+    assert "aurora_requests_in_flight 0.0" in page
+    assert "aurora_bytes_in_flight 0.0" in page
