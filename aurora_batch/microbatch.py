@@ -36,10 +36,6 @@ class Batch:
         """Return it in one piece, copied: not what the thread that polls should do."""
         return replace(self, pieces=(Records.joined(self.pieces),))
 
-    def next_offsets(self) -> dict[int, int]:
-        """Return the offset to commit for each partition, without copying anything."""
-        return {int(p.partition[-1]): int(p.offset[-1]) + 1 for p in self.pieces}
-
     @property
     def records(self) -> Records:
         """All of them, copied where they are in several pieces."""

@@ -9,8 +9,7 @@ by itself.
                    that its reserve prices come from
     1  poll        records into the open micro-batch, until too many bytes are in flight
     2  decode      in a thread, while the micro-batch before is decided; a small one with step 3
-    3  decide      |  in another thread, while the next micro-batch fills; where nothing else is on
-                   its way, step 5 begins beside it: the transaction is opened, with the offsets
+    3  decide      |  in another thread, while the next micro-batch fills
     4  stage       |  decisions, dead letters and the ledger as record batches
     5  commit      all of them and the offsets: one transaction, or sends awaited, then offsets
     6  advance     counts, observers; the batch leaves the account of what is in flight
@@ -201,13 +200,9 @@ class Session:
             if self._stop.is_set():
                 continue
             fleet = self._worker.fleets.current
-            deciding = loop.run_in_executor(
+            work = await loop.run_in_executor(
                 self._worker.deciding, self._work, question, fleet, self._state
             )
-            if self._unsettled == 1:  # nothing else is on its way, so no transaction is open
-                offsets = {**self._worker.account.committed, **question.batch.next_offsets()}
-                await asyncio.gather(deciding, self._sink.begin(offsets, self._source))
-            work = await deciding
             self._state = work.decided.state
             self._look_ahead(fleet)
             self._worker.account.decoded(work.batch.records, work.rows)
@@ -274,8 +269,6 @@ class Session:
             try:
                 return await asyncio.wait_for(self._worked.get(), RECOMMIT_S)
             except TimeoutError:
-                if self._unsettled:  # one comes now, and may have its transaction
-                    continue
                 nothing = self._sink.stage({})
                 await self._sink.commit(nothing, self._worker.account.committed, self._source)
 

@@ -16,7 +16,6 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from aurora_batch import engine, replies, schema
-from aurora_batch.adapters.kafka import Sink
 from aurora_batch.progress import Account
 from pipelines.cli import main
 
@@ -27,8 +26,8 @@ POINTS: dict[str, tuple[Any, str, str]] = {
     "after solve": (replies, "decision_messages", "before"),
     "after decide": (engine, "decide", "after"),
     "in transaction": (AIOKafkaProducer, "begin_transaction", "after"),
-    "after offsets": (AIOKafkaProducer, "send_offsets_to_transaction", "after"),  # or early
-    "after acknowledgement": (Sink, "_send", "after"),
+    "after acknowledgement": (AIOKafkaProducer, "send_offsets_to_transaction", "before"),
+    "after offsets": (AIOKafkaProducer, "commit_transaction", "before"),
     "commit sent": (AIOKafkaConnection, "send", "after"),  # written; nobody waits for the answer
     "after commit": (AIOKafkaProducer, "commit_transaction", "after"),
     "after all": (Account, "done", "after"),

@@ -173,13 +173,3 @@ def test_batches_are_those_that_one_record_after_the_other_would_make(
     for b in closed:
         order = np.lexsort((b.records.offset, b.records.partition))
         assert order.tolist() == list(range(len(order)))
-
-
-def test_next_offsets_are_those_behind_the_last_records() -> None:
-    """Of each partition, however many pieces of it came."""
-    batch = open_batch(max_requests=6)
-
-    for merged in (between(1, 5, 7), between(0, 3, 5), between(1, 7, 9)):
-        closed = batch.add(merged)
-
-    assert [c.next_offsets() for c in closed] == [{0: 5, 1: 9}]

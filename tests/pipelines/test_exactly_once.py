@@ -10,9 +10,8 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from aurora_batch.adapters.kafka import Fenced, Sink, Source, create_topics
+from aurora_batch.adapters.kafka import Fenced, create_topics
 from aurora_batch.errors import BrokerError
-from aurora_batch.schema import Message
 from aurora_batch.settings import Settings
 from pipelines.worker import Worker
 from tests.broker import Broker
@@ -117,66 +116,6 @@ def test_death_at_each_point_of_the_protocol(
         settings = await prepared(kafka_broker, point.replace(" ", "-"), batch=100)
         await crashed_once(settings, tmp_path, point)
         await check_once(settings, 2000)
-
-    run(go())
-
-
-def test_death_in_a_transaction_that_was_begun_ahead(kafka_broker: Broker, tmp_path: Path) -> None:
-    """A lone micro-batch has its offsets in the transaction before it is decided; they die too."""
-
-    async def go() -> None:
-        settings = await prepared(kafka_broker, "ahead", batch=100)
-        crashing = ("tests.crashing", "after offsets", "4")
-        async with stream_process(settings, tmp_path, module=crashing) as process:
-            await process.line_with("begins at")
-            sent = 0
-            ended = asyncio.ensure_future(process.ended())
-            while not ended.done():
-                await send(settings, map(request, range(sent, sent + 5)))
-                sent += 5
-                await asyncio.sleep(0.05)
-            assert await ended == -signal.SIGKILL, process.output
-        async with stream_process(settings, tmp_path, "--until-end") as process:
-            assert await process.ended() == 0, process.output
-        await check_once(settings, sent)
-
-    run(go())
-
-
-def test_offsets_that_went_ahead_are_committed_with_the_records(kafka_broker: Broker) -> None:
-    """Begun is not committed: nothing shows until the records are there, nothing if they fail."""
-
-    async def go() -> None:
-        settings = await prepared(kafka_broker, "begun")
-        topics = settings.kafka.topics
-        await send(settings, [Message(b"{}") for _ in range(8)])
-        cluster = cluster_of(settings)
-        source = Source(cluster, topics.requests, [0])
-        await source.open()
-        partitions = await cluster.partitions([topics.decisions])
-
-        async def begun(at: int) -> Sink:
-            sink = Sink(cluster, partitions, "begun")
-            await sink.open()
-            before = await source.rewind()
-            await sink.begin({0: at}, source)
-            assert await source.rewind() == before
-            return sink
-
-        first = await begun(1)
-        await first.commit(first.stage({topics.decisions: [Message(b"one")]}), {0: 1}, source)
-        assert await source.rewind() == {0: 1}
-        await first.begin({0: 2}, source)
-        await first.close()
-        second = await begun(3)
-        assert await source.rewind() == {0: 1}
-        await second.commit(second.stage({topics.decisions: [Message(b"two")]}), {0: 3}, source)
-        assert await source.rewind() == {0: 3}
-
-        await second.close()
-        await source.close()
-        read = await records_of(settings, topics.decisions)
-        assert [r.value for r in read] == [b"one", b"two"]
 
     run(go())
 

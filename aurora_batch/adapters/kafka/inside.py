@@ -121,15 +121,6 @@ def hasten(producer: Any) -> None:
         sender.BACKOFF_OVERRIDE = MARKERS_S
 
 
-def expect(producer: Any, places: Iterable[tuple[str, int]]) -> None:
-    """Add topics and partitions to the open transaction before there are records for them."""
-    if _is_known(producer, _PRODUCER) and hasattr(
-        producer._txn_manager, "maybe_add_partition_to_txn"
-    ):
-        for place in places:
-            producer._txn_manager.maybe_add_partition_to_txn(TopicPartition(*place))
-
-
 # What must be there, for there to be any use of it.
 _CONSUMER = (
     "_client.send",

@@ -69,8 +69,6 @@ class Sink:
         self._partitions = {topic: list(range(n)) for topic, n in partitions.items()}
         self._placed: dict[tuple[str, bytes], int] = {}
         self._sent: list[Any] = []
-        self._begun = False
-        self._places_before: set[tuple[str, int]] = set()  # of the transaction before
         self._producer = AIOKafkaProducer(
             enable_idempotence=True,
             transactional_id=transactional_id,
@@ -132,22 +130,6 @@ class Sink:
         async with self._bounded("sending", self._cluster.timeout_s):
             await self._send(staged)
 
-    async def begin(self, offsets: Mapping[int, int], source: Source) -> None:
-        """Open the transaction of the next `commit`, which is given these offsets, ahead of it.
-
-        Whoever waits for a decision need not wait for that as well: it is done while the decision
-        is made. A transaction that is begun must be committed, or the sink closed. Without
-        transactions nothing happens. Raises as `commit` does.
-        """
-        if not self._transactional:
-            return
-        async with self._bounded("beginning a transaction", self._cluster.transaction_s):
-            await self._producer.begin_transaction()
-            # Mostly it reaches what the one before did; what is missing is added with its records.
-            inside.expect(self._producer, self._places_before)
-            await self._add(offsets, source)
-            self._begun = True
-
     async def commit(self, staged: Staged, offsets: Mapping[int, int], source: Source) -> None:
         """Send everything and commit the offsets of the requests it came from.
 
@@ -163,15 +145,15 @@ class Sink:
             await source.commit(offsets)
             return
         async with self._bounded("committing a batch", self._cluster.transaction_s):
-            begun, self._begun = self._begun, False
-            if not begun:
-                await self._producer.begin_transaction()
+            await self._producer.begin_transaction()
             # Awaited one and all: aiokafka commits even when a send has failed.
             await self._send(staged)
-            if not begun:
-                await self._add(offsets, source)
+            # Not beside it: while the coordinator writes one change of a transaction, the broker
+            # refuses records of it for a while, and aiokafka sends them again after 100 ms.
+            await self._producer.send_offsets_to_transaction(
+                source.to_commit(offsets), self._cluster.settings.group
+            )
             await self._producer.commit_transaction()
-            self._places_before = {(topic, place) for topic, place, _ in staged.batches}
 
     async def commit_alone(self, *staged: Staged) -> None:
         """Send everything, one after the other, in one transaction, without offsets.
@@ -187,16 +169,6 @@ class Sink:
             for part in staged:
                 await self._send(part)
             await self._producer.commit_transaction()
-
-    async def _add(self, offsets: Mapping[int, int], source: Source) -> None:
-        """Add offsets to the transaction.
-
-        Before or after its records, not beside them: while the coordinator writes one change of a
-        transaction, the broker refuses records of it for a while, and aiokafka sends them again
-        after 100 ms.
-        """
-        group = self._cluster.settings.group
-        await self._producer.send_offsets_to_transaction(source.to_commit(offsets), group)
 
     async def _send(self, staged: Staged) -> None:
         lanes: dict[tuple[str, int], list[Any]] = {}
