@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from aurora_batch.adapters.kafka import create_topics
-from aurora_batch.schema import Message
+from aurora_batch.schema import Message, verdicts
 from aurora_batch.settings import BatchSettings, Settings
 from pipelines.stream import SWITCH_S
 from tests.aurora_batch.schema.payloads import BAD
@@ -100,6 +100,7 @@ async def _rate(settings: Settings, way: str, count: int) -> float:
     del messages
     worker = worker_for(settings)
     worker.warm_up()
+    verdicts.forget()  # what the round before left
     # As `aurora stream` does.
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
@@ -120,7 +121,7 @@ def _messages(count: int, *, poison: bool, own: bool = False) -> list[Message]:
         if poison and i % 20 == 19:
             bad = kinds[i // 20 % len(kinds)]
             if own:  # as no other's, and as bad
-                bad = (bad or b"").replace(b'"bad"', b'"bad %d"' % i) + b" " * (
+                bad = (bad or b"%d" % i).replace(b'"bad"', b'"bad %d"' % i) + b" " * (
                     i // 20 // len(kinds)
                 )
             message = Message(bad, message.key)

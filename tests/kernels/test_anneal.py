@@ -40,14 +40,17 @@ def charge_of(supply: Supply, unit: float) -> np.ndarray:
     return np.full(supply.capacity.size + supply.budget.size, unit)
 
 
-@settings(max_examples=150, deadline=None)
-@given(
+tries = given(
     case=cases,
     heat=st.sampled_from([1e-6, 0.03, 3.0]),
     unit=st.sampled_from([0.0, 1.0, 10.0]),
     fee=st.sampled_from([0.0, 0.2]),
     seed=st.integers(1, 2**64 - 1),
 )
+
+
+@settings(max_examples=150, deadline=None)
+@tries
 def test_the_best_is_feasible_and_worth_what_is_said(
     case: Case, heat: float, unit: float, fee: float, seed: int
 ) -> None:
@@ -68,13 +71,7 @@ def test_the_best_is_feasible_and_worth_what_is_said(
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    case=cases,
-    heat=st.sampled_from([1e-6, 0.03, 3.0]),
-    unit=st.sampled_from([0.0, 1.0, 10.0]),
-    fee=st.sampled_from([0.0, 0.2]),
-    seed=st.integers(1, 2**64 - 1),
-)
+@tries
 @example(case=EMPTY, heat=0.03, unit=1.0, fee=0.2, seed=1)
 @example(case=SINGLE, heat=0.03, unit=1.0, fee=0.2, seed=1)
 @example(case=TIED, heat=0.03, unit=0.5, fee=0.2, seed=1)
