@@ -26,20 +26,22 @@ NO_LOSS = 1e-9  # of the bound: rounding
 
 def anneal(
     market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int, share: float,
-    hot: float, cold: float, fee: float,
+    hot: float, cold: float, fee: float, anew: int = 0,
 ) -> Plan:  # fmt: skip
     """Return the best plan of an annealing that may overbook pools and budgets for a charge.
 
-    Its length is a part of what work is likely left, by the deadline and no clock.
+    Its length is a part of what work is likely left, by the deadline and no clock. With `anew`, its
+    work, it begins where all open requests are refused, and what it returns may be worth less.
     """
     part = Part(market, quotes, plan, share)
     if part.empty:
         return plan
     spread = loss_of_another(market, quotes)
     rows, charge = part.market.rows, _charges(market, quotes.prices, spread)
-    choice, best = part.start.choice.copy(), part.start.choice.copy()
+    choice = np.full_like(part.start.choice, -1) if anew else part.start.choice.copy()
+    best = choice.copy()
     state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
-    length = max(int(WORK_SHARE * meter.likely), LEAST_WORK) // HEATS
+    length = (anew or max(int(WORK_SHARE * meter.likely), LEAST_WORK)) // HEATS
     for heat in spread * np.geomspace(hot, cold, HEATS):
         end = meter.used + length
         while meter.used < end and not meter.spent():
@@ -48,7 +50,7 @@ def anneal(
                 min(dual.SHAKE_CHUNK, meter.left), state,
             )  # fmt: skip
             meter.count(work)
-    return part.better(best)
+    return part.plan_of(best) if anew else part.better(best)
 
 
 def loss_of_another(market: Market, quotes: Quotes) -> float:

@@ -58,9 +58,13 @@ class Part:
         self.start = dual.plan_of(self.market, core.inside(plan.choice, rows.pool.size), quotes)
         self.elsewhere = float(rows.value[core.decided[core.decided >= 0]].sum())
 
+    def plan_of(self, choice: I32) -> Plan:
+        """Return the whole with this choice of the open requests."""
+        return dual.plan_of(self._market, self._core.whole(choice), self._quotes)
+
     def better(self, choice: I32) -> Plan:
         """Return the whole with this choice of the open requests, or the plan if that is better."""
-        other = dual.plan_of(self._market, self._core.whole(choice), self._quotes)
+        other = self.plan_of(choice)
         return other if repair.worth(self._market.rows, other) > self._value else self._plan
 
 
@@ -95,14 +99,14 @@ def core_of(market: Market, quotes: Quotes, slack: float) -> Core:
     kept = kept[~alone[request[kept]]]
     open_requests = np.flatnonzero((count > 0) & ~alone)
     return Core(
-        _subset(rows, kept, request[kept], open_requests),
-        _left(rows, supply, request, sure),
+        subset(rows, kept, request[kept], open_requests),
+        left_by(rows, supply, request, sure),
         open_requests,
         decided,
     )
 
 
-def _subset(
+def subset(
     rows: Rows, kept: NDArray[np.int64], request: NDArray[np.int64], chosen: NDArray[np.int64]
 ) -> Rows:
     """Rows of the requests `chosen` with the pairs `kept`; `pair` is the position in `rows`."""
@@ -120,9 +124,10 @@ def _subset(
     )
 
 
-def _left(
+def left_by(
     rows: Rows, supply: Supply, request: NDArray[np.int64], sure: NDArray[np.int64]
 ) -> Supply:
+    """Supply without what the pairs `sure` take."""
     used = np.bincount(rows.pool[sure], rows.demand[sure], minlength=supply.capacity.size)
     capacity, budget = np.maximum(supply.capacity - used, 0.0), supply.budget
     if rows.tenant.size:

@@ -6,7 +6,7 @@ no other pairs, an exact search over them finds the optimum, and where none are 
 already.
 """
 
-from aurora_batch.allocation import annealing, dual, exact, pricing
+from aurora_batch.allocation import annealing, dual, exact, merging, pricing
 from aurora_batch.allocation.core import Part, core_of, gap_of
 from aurora_batch.allocation.meter import Meter
 from aurora_batch.allocation.pricing import Market, Quotes
@@ -79,15 +79,22 @@ def search_on(
 ) -> tuple[Plan, bool]:
     """Random tries and annealing in turn until the deadline, and an exact search on the way.
 
-    Each begins from the best so far. Returns that, and whether nothing better exists.
+    Each begins from the best so far; in a small market, annealings begin anew and are merged.
+    Returns the best, and whether nothing better exists.
     """
+    elite = None
+    if market.rows.pool.size <= merging.MOST_PAIRS:
+        elite = merging.Elite(market, quotes, plan)
     last = LAST_AT * (meter.seconds_left() or 0.0)
     few, turn, searched = LAST_PAIRS * _open(market, quotes, plan), 0, False
     while not meter.done(repair.worth(market.rows, plan), quotes.bound):
-        drop = DROPS[turn % len(DROPS)]
-        plan = shake(market, quotes, plan, meter, seed + turn, drop, JUMP)
-        way = annealing.WAYS[turn % len(annealing.WAYS)]
-        plan = annealing.anneal(market, quotes, plan, meter, seed + turn, *way)
+        if elite:
+            plan = elite.go_on(meter, seed + turn, turn)
+        else:
+            drop = DROPS[turn % len(DROPS)]
+            plan = shake(market, quotes, plan, meter, seed + turn, drop, JUMP)
+            way = annealing.WAYS[turn % len(annealing.WAYS)]
+            plan = annealing.anneal(market, quotes, plan, meter, seed + turn, *way)
         turn += 1
         if not searched and (meter.seconds_left() or 0.0) < last:
             searched = True
@@ -95,6 +102,8 @@ def search_on(
                 plan, proven = _search(market, quotes, plan, 1.0, LAST_SHARE, meter)
                 if proven:
                     return plan, True
+                if elite:
+                    elite.keep(plan)
     return plan, False
 
 
