@@ -16,7 +16,6 @@ from aurora_batch.allocation.meter import Meter
 from aurora_batch.allocation.pricing import Market, Quotes
 from kernels import repair
 from kernels.repair import Plan
-from kernels.rows import Rows
 
 I32 = NDArray[np.int32]
 
