@@ -1,9 +1,11 @@
-"""Slow, obvious twin of the annealing kernel: every try is weighed from scratch."""
+"""Slow, obvious twin of the annealing kernel: every step is weighed from scratch."""
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.anneal import CHANCES, LEAST_GAIN, STEPS, TRY_WORK
+from kernels.anneal import CHANCES, DEPTH, LEAST_GAIN, OWED_SLACK, PARTNERS, TRY_WORK
 from kernels.rows import ROOM, Rows, Supply
 
 F64 = NDArray[np.float64]
@@ -56,19 +58,30 @@ def anneal(
 ) -> tuple[list[int], list[int], float, int, int]:  # fmt: skip
     """Return choice, best, gain of the best, work and state, with nothing modified."""
 
-    def score(of: list[int]) -> float:
+    def owed(of: list[int]) -> float:
         over = [(x, c) for x, c in zip(left_over(rows, supply, of), charge, strict=True) if x < 0]
-        return worth(rows, of) - sum(fee - c * x for x, c in over)
+        return sum(fee - c * x for x, c in over)
+
+    def score(of: list[int]) -> float:
+        return worth(rows, of) - owed(of)
 
     stream, n, work = Stream(state), len(choice), len(choice)
     before = most = worth(rows, best)
+    rings = rings_of(rows, supply, choice)
     while work < limit and n > 0:
-        tried, steps = attempt(rows, supply, choice, stream)
-        work += TRY_WORK + steps // STEPS
-        if tried is None:
+        work += TRY_WORK
+        i = stream.below(n)
+        listed = [*pairs(rows, i), -1]
+        e = listed[stream.below(len(listed))]
+        enough = heat * np.log((stream.below(CHANCES) + 0.5) / CHANCES)
+        gained = worth(rows, [e]) - worth(rows, [choice[i]])
+        if e == choice[i] or gained + OWED_SLACK + owed(choice) < enough:
             continue
-        chance = (stream.below(CHANCES) + 0.5) / CHANCES
-        if score(tried) - score(choice) < heat * np.log(chance):
+        tried, steps, seen = chained(rows, supply, choice, rings, i, e, score)
+        work += seen
+        if score(tried) - score(choice) < enough:
+            for i, e in reversed(steps):
+                tried = exchanged(rows, tried, rings, i, e)
             continue
         choice = tried
         fits = min(left_over(rows, supply, choice), default=0.0) >= 0.0
@@ -77,35 +90,60 @@ def anneal(
     return choice, best, most - before, work, stream.state
 
 
-def attempt(
-    rows: Rows, supply: Supply, choice: list[int], stream: Stream
-) -> tuple[list[int] | None, int]:
-    """Another choice, None where the one drawn is had already; and steps to the second request."""
-    n, steps = len(choice), 0
-    i = stream.below(n)
-    listed = [*pairs(rows, i), -1]
-    e = listed[stream.below(len(listed))]
-    if e == choice[i]:
-        return None, 0
-    tried = list(choice)
-    tried[i] = e
-    swaps = stream.step() & 3 << 40
-    if not swaps or e < 0 or left_over(rows, supply, choice)[rows.pool[e]] >= rows.demand[e]:
-        return tried, 0
-    first = stream.here(n)
-    for steps in range(1, n + 1):
-        j = (first + steps - 1) % n
-        if j != i and choice[j] >= 0 and rows.pool[choice[j]] == rows.pool[e]:
-            back = stream.step() & 1 << 8
-            if choice[i] >= 0 and back:
-                home = rows.pool[choice[i]]
-                there = [x for x in pairs(rows, j) if rows.pool[x] == home]
-                tried[j] = there[-1] if there else -1
-            else:
-                listed = [*pairs(rows, j), -1]
-                tried[j] = listed[stream.here(len(listed))]
+def chained(
+    rows: Rows, supply: Supply, choice: list[int], rings: list[list[int]], i: int, e: int,
+    score: Callable[[list[int]], float],
+) -> tuple[list[int], list[tuple[int, int]], int]:  # fmt: skip
+    """Choice after a chain that begins with pair e for request i, who had what, and pairs seen."""
+    steps, seen = [(i, choice[i])], 0
+    tried = exchanged(rows, choice, rings, i, e)
+    while e >= 0 and left_over(rows, supply, tried)[rows.pool[e]] < 0 and len(steps) <= DEPTH:
+        looked = looked_at(rings[rows.pool[e]], i)
+        seen += sum(len(pairs(rows, j)) for j in looked)
+        found = leaving(rows, tried, looked, score)
+        if found is None:
             break
-    return tried, steps
+        i, e = found
+        steps.append((i, tried[i]))
+        tried = exchanged(rows, tried, rings, i, e)
+    return tried, steps, seen
+
+
+def rings_of(rows: Rows, supply: Supply, choice: list[int]) -> list[list[int]]:
+    """Requests of each pool."""
+    rings: list[list[int]] = [[] for _ in supply.capacity]
+    for i, e in enumerate(choice):
+        if e >= 0:
+            rings[rows.pool[e]].append(i)
+    return rings
+
+
+def looked_at(ring: list[int], came: int) -> list[int]:
+    """Who may leave a ring, from which the next look goes on."""
+    looked, ring[:] = ring[:PARTNERS], ring[PARTNERS:] + ring[:PARTNERS]
+    return [j for j in looked if j != came]
+
+
+def leaving(
+    rows: Rows, choice: list[int], looked: list[int], score: Callable[[list[int]], float]
+) -> tuple[int, int] | None:
+    """Who gains most by another pair, or none, and which; None where nobody gains."""
+    top, found = LEAST_GAIN, None
+    for j in looked:
+        for f in [-1, *pairs(rows, j)]:
+            gain = score([*choice[:j], f, *choice[j + 1 :]]) - score(choice)
+            if f != choice[j] and gain > top + LEAST_GAIN:
+                top, found = gain, (j, f)
+    return found
+
+
+def exchanged(rows: Rows, choice: list[int], rings: list[list[int]], i: int, e: int) -> list[int]:
+    """The choice with pair e for request i, which goes to the end of its ring."""
+    if choice[i] >= 0:
+        rings[rows.pool[choice[i]]].remove(i)
+    if e >= 0:
+        rings[rows.pool[e]].append(i)
+    return [*choice[:i], e, *choice[i + 1 :]]
 
 
 def pairs(rows: Rows, i: int) -> range:

@@ -4,23 +4,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurora_batch.allocation import dual
-from aurora_batch.allocation.core import Part
+from aurora_batch.allocation.core import Part, gap_of
 from aurora_batch.allocation.meter import Meter
 from aurora_batch.allocation.pricing import Market, Quotes
 from aurora_batch.allocation.result import Prices
 from kernels import anneal as kernel
+from kernels import repair
 from kernels.repair import Plan
 
 # Of an annealing: share of the gap that its pairs may lose; first and last heat, in what another
 # pair loses; and what each overbooked pool or budget costs, in heats. A fee that is a few heats and
 # a charge little above the price let a pool be overbooked by any amount, but few at a time.
-WAYS = ((0.15, 0.6, 0.06, 6.0), (0.3, 0.3, 0.1, 4.0), (0.3, 0.6, 0.15, 6.0))
+WAYS = ((0.15, 1.0, 0.1, 6.0), (0.3, 1.0, 0.2, 6.0), (0.3, 0.6, 0.1, 6.0))
+REACH = 10.0  # what its pairs may lose at most, in what another pair loses
 HEATS = 40
 MOST_PAIRS = 200_000  # of a market that tries are made in until a deadline
-WORK_SHARE, LEAST_WORK = 0.3, 4_000_000  # of the work that is likely left, for one
-# What a unit beyond costs, in prices, and the least of it: a part of the mean price, or of what
-# another pair loses for a mean demand or cost.
-EXCESS, LEAST = 1.1, 0.3
+WORK_SHARE, LEAST_WORK = 0.5, 4_000_000  # of the work that is likely left, for one
+# What a unit beyond costs first and last, in prices: little, so that much is crossed, then so much
+# that nothing stays overbooked. The least price is a part of the mean, or of what another pair
+# loses for a mean demand or cost.
+EXCESS, LEAST = (1.03, 1.2), 0.3
 NO_LOSS = 1e-9  # of the bound: rounding
 
 
@@ -33,20 +36,25 @@ def anneal(
     Its length is a part of what work is likely left, by the deadline and no clock. With `anew`, its
     work, it begins where all open requests are refused, and what it returns may be worth less.
     """
-    part = Part(market, quotes, plan, share)
-    if part.empty:
+    gap = gap_of(market, quotes, repair.worth(market.rows, plan))
+    if gap <= 0.0:
         return plan
     spread = loss_of_another(market, quotes)
+    part = Part(market, quotes, plan, min(share, REACH * spread / gap))
+    if part.empty:
+        return plan
     rows, charge = part.market.rows, _charges(market, quotes.prices, spread)
     choice = np.full_like(part.start.choice, -1) if anew else part.start.choice.copy()
     best = choice.copy()
     state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
     length = (anew or max(int(WORK_SHARE * meter.likely), LEAST_WORK)) // HEATS
-    for heat in spread * np.geomspace(hot, cold, HEATS):
+    for heat, excess in zip(
+        spread * np.geomspace(hot, cold, HEATS), np.geomspace(*EXCESS, HEATS), strict=True
+    ):
         end = meter.used + length
         while meter.used < end and not meter.spent():
             _, work = kernel.anneal(
-                rows, part.market.supply, charge, fee * heat, choice, best, heat,
+                rows, part.market.supply, excess * charge, fee * heat, choice, best, heat,
                 min(dual.SHAKE_CHUNK, meter.left), state,
             )  # fmt: skip
             meter.count(work)
@@ -71,7 +79,7 @@ def loss_of_another(market: Market, quotes: Quotes) -> float:
 
 
 def _charges(market: Market, prices: Prices, spread: float) -> NDArray[np.float64]:
-    """Value that a unit beyond each pool and budget costs, (k + t,)."""
+    """Value of a unit of each pool and budget, of those that cost nothing too, (k + t,)."""
     rows, supply = market.rows, market.supply
     pool = _at_least(prices.pool, supply.capacity, spread / rows.demand.mean())
     spent = float(rows.cost.mean()) if rows.cost.size else 0.0
@@ -84,4 +92,4 @@ def _at_least(
 ) -> NDArray[np.float64]:
     limited = np.where(np.isfinite(units), units, 0.0)
     mean = float(price @ limited) / float(limited.sum()) if limited.sum() > 0 else 0.0
-    return np.maximum(EXCESS * price, LEAST * max(mean, least))
+    return np.maximum(price, LEAST * max(mean, least))
