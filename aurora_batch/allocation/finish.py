@@ -82,11 +82,9 @@ def search_on(
     Each begins from the best so far; in a small market, annealings begin anew and are merged.
     Returns the best, and whether nothing better exists.
     """
-    elite = None
-    if market.rows.pool.size <= merging.MOST_PAIRS:
-        elite = merging.Elite(market, quotes, plan)
-    last = LAST_AT * (meter.seconds_left() or 0.0)
-    few, turn, searched = LAST_PAIRS * _open(market, quotes, plan), 0, False
+    last, pairs = LAST_AT * (meter.seconds_left() or 0.0), _open(market, quotes, plan)
+    elite = merging.Elite(market, quotes, plan) if pairs <= merging.MOST_OPEN else None
+    few, turn, searched = LAST_PAIRS * pairs, 0, False
     while not meter.done(repair.worth(market.rows, plan), quotes.bound):
         if elite:
             plan = elite.go_on(meter, seed + turn, turn)
