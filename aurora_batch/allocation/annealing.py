@@ -29,12 +29,11 @@ NO_LOSS = 1e-9  # of the bound: rounding
 
 def anneal(
     market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int, share: float,
-    hot: float, cold: float, fee: float, anew: int = 0,
+    hot: float, cold: float, fee: float,
 ) -> Plan:  # fmt: skip
     """Return the best plan of an annealing that may overbook pools and budgets for a charge.
 
-    Its length is a part of what work is likely left, by the deadline and no clock. With `anew`, its
-    work, it begins where all open requests are refused, and what it returns may be worth less.
+    Its length is a part of what work is likely left, by the deadline and no clock.
     """
     gap = gap_of(market, quotes, repair.worth(market.rows, plan))
     if gap <= 0.0:
@@ -43,11 +42,10 @@ def anneal(
     part = Part(market, quotes, plan, min(share, REACH * spread / gap))
     if part.empty:
         return plan
-    rows, charge = part.market.rows, _charges(market, quotes.prices, spread)
-    choice = np.full_like(part.start.choice, -1) if anew else part.start.choice.copy()
-    best = choice.copy()
+    rows, charge = part.market.rows, charges(market, quotes.prices, spread)
+    choice, best = part.start.choice.copy(), part.start.choice.copy()
     state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
-    length = (anew or max(int(WORK_SHARE * meter.likely), LEAST_WORK)) // HEATS
+    length = max(int(WORK_SHARE * meter.likely), LEAST_WORK) // HEATS
     for heat, excess in zip(
         spread * np.geomspace(hot, cold, HEATS), np.geomspace(*EXCESS, HEATS), strict=True
     ):
@@ -58,7 +56,7 @@ def anneal(
                 min(dual.SHAKE_CHUNK, meter.left), state,
             )  # fmt: skip
             meter.count(work)
-    return part.plan_of(best) if anew else part.better(best)
+    return part.better(best)
 
 
 def loss_of_another(market: Market, quotes: Quotes) -> float:
@@ -78,7 +76,7 @@ def loss_of_another(market: Market, quotes: Quotes) -> float:
     return max(spread, NO_LOSS * quotes.bound)
 
 
-def _charges(market: Market, prices: Prices, spread: float) -> NDArray[np.float64]:
+def charges(market: Market, prices: Prices, spread: float) -> NDArray[np.float64]:
     """Value of a unit of each pool and budget, of those that cost nothing too, (k + t,)."""
     rows, supply = market.rows, market.supply
     pool = _at_least(prices.pool, supply.capacity, spread / rows.demand.mean())

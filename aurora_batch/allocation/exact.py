@@ -24,6 +24,7 @@ F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 
 WHOLE = 1000.0  # HiGHS forgives 1e-6, whatever the scale: 1e-9 of a supply of so many units
+SAFETY_S = 0.015  # before a deadline: a search starts slowly and looks at the clock now and then
 MAX_CELLS = 4_000_000  # of the matrix for `linear_sum_assignment`: 32 MB
 
 

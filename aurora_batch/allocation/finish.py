@@ -32,7 +32,6 @@ LP_PAIRS, LP_LEAST_S = 2_000, 0.1
 # Among more pairs prices move together, to softness that is a part of a request's best value: ten
 # milliseconds where an LP takes a second, for a bound that is as good as equal.
 FINE = ((0.003, 30), (0.0003, 60), (0.0001, 60))
-SAFETY_S = 0.015  # a search starts slowly and looks at the clock now and then only
 UNLIMITED_NODES = 1 << 30
 # Work without gain, for each pair, after which random tries are given up, or begin again where only
 # a deadline ends them.
@@ -135,7 +134,7 @@ def _search(
     nodes = int(min((meter.left - START_WORK) // (NODE_WORK * max(pairs, 1)), NODES))
     seconds = meter.seconds_left()
     if seconds is not None:
-        seconds = seconds * (time_share if meter.timed else 1.0) - SAFETY_S
+        seconds = seconds * (time_share if meter.timed else 1.0) - exact.SAFETY_S
     if meter.timed:
         nodes = UNLIMITED_NODES
     most = PROOF_PAIRS if meter.timed and share == 1.0 else MAX_PAIRS

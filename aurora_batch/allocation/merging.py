@@ -11,24 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurora_batch.allocation import annealing, dual, exact
-from aurora_batch.allocation.core import left_by, subset
+from aurora_batch.allocation.core import Part, left_by, subset
 from aurora_batch.allocation.meter import Meter
 from aurora_batch.allocation.pricing import Market, Quotes
+from kernels import anneal as kernel
 from kernels import repair
 from kernels.repair import Plan
 
 I32 = NDArray[np.int32]
 
 MOST_OPEN = 800  # pairs of a market that short annealings search well
-# Of the annealings in turn, as `annealing.WAYS`, and the work of each. In a few markets the best has
-# a pair that loses half of the gap; in most, fewer pairs are searched sooner.
-WAYS = ((0.3, 0.3, 0.1, 4.0), (0.6, 0.3, 0.1, 4.0))
-ANNEAL_WORK = 2_000_000
+# Of the annealings in turn: share of the gap that their pairs may lose. In most markets no pair of
+# the best plan loses much, and few pairs are searched soon; in some, one pair loses half.
+SHARES = (0.3, 0.6)
+# First and last heat, in what another pair loses; what each overbooked pool or budget costs, in
+# heats; and work at each heat.
+HOT, COLD, FEE = 0.3, 0.1, 4.0
+HEAT_WORK = 50_000
 KEPT = 6  # plans
 # Pairs and nodes of a search, and the work that it is counted as: a start, and a pair in a node.
 PAIRS, NODES = 32, 20
 START_WORK, NODE_WORK = 400_000, 1_000
-SAFETY_S = 0.015  # a search looks at the clock now and then only
 
 
 class Elite:
@@ -48,10 +51,7 @@ class Elite:
 
     def go_on(self, meter: Meter, seed: int, turn: int) -> Plan:
         """Anneal once from nothing, merge what that finds, and return the best plan."""
-        way = WAYS[turn % len(WAYS)]
-        plan = annealing.anneal(
-            self._market, self._quotes, self.best, meter, seed, *way, ANNEAL_WORK
-        )
+        plan = annealed(self._market, self._quotes, self.best, meter, seed, SHARES[turn % 2])
         if self.keep(plan) and not meter.spent():
             others = [p for _, p in self._plans if p is not plan and p is not self.best]
             merged = self._merged([self.best, plan, *others], meter)
@@ -72,19 +72,19 @@ class Elite:
         rows, supply = self._market.rows, self._market.supply
         choices = alike([plan.choice for plan in plans], PAIRS)
         same = (choices == choices[0]).all(axis=0)
-        pairs = np.unique(choices[:, ~same])
-        pairs, agreed = pairs[pairs >= 0], choices[0][same]
-        asked = choices[0][same].tobytes() + pairs.tobytes()
+        differing, agreed = choices[:, ~same], choices[0][same]
+        pairs = np.unique(differing[differing >= 0]).astype(np.int64)
+        asked = agreed.tobytes() + pairs.tobytes()
         seconds = meter.seconds_left()
         if not pairs.size or asked in self._searched:
             return None
-        if seconds is not None and seconds <= SAFETY_S:
+        if seconds is not None and seconds <= exact.SAFETY_S:
             meter.strike()
             return None
         self._searched.add(asked)
         part = subset(rows, pairs, self._request[pairs], np.flatnonzero(~same))
         left = left_by(rows, supply, self._request, agreed[agreed >= 0])
-        limit = None if seconds is None else seconds - SAFETY_S
+        limit = None if seconds is None else seconds - exact.SAFETY_S
         found = exact.best_choice(part, left, NODES, limit)
         if found.timed_out:  # what it found by then depends on the machine
             meter.strike()
@@ -93,6 +93,33 @@ class Elite:
         choice = choices[0].copy()
         choice[~same] = np.where(found.choice >= 0, part.pair[found.choice], np.int32(-1))
         return dual.plan_of(self._market, choice, self._quotes)
+
+
+def annealed(
+    market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int, share: float
+) -> Plan:
+    """Return the best plan of an annealing that begins where all open requests are refused.
+
+    Which are open is told by the value of `plan`; what comes back may be worth less.
+    """
+    part = Part(market, quotes, plan, share)
+    if part.empty:
+        return plan
+    spread = annealing.loss_of_another(market, quotes)
+    charge = annealing.charges(market, quotes.prices, spread)
+    choice = np.full_like(part.start.choice, -1)
+    best = choice.copy()
+    state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
+    heats = spread * np.geomspace(HOT, COLD, annealing.HEATS)
+    for heat, excess in zip(heats, np.geomspace(*annealing.EXCESS, heats.size), strict=True):
+        if meter.spent():
+            break
+        _, work = kernel.anneal(
+            part.market.rows, part.market.supply, excess * charge, FEE * heat, choice, best, heat,
+            min(HEAT_WORK, meter.left), state,
+        )  # fmt: skip
+        meter.count(work)
+    return part.plan_of(best)
 
 
 def alike(choices: Sequence[I32], most: int) -> I32:

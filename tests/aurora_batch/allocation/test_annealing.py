@@ -120,6 +120,6 @@ def test_what_serving_is_worth_heats_nothing() -> None:
     for more in (0.0, 1e6):
         market, quotes, _ = priced(replace(problem, values=problem.values + more))
         spread = annealing.loss_of_another(market, quotes)
-        figures.append([spread, *annealing._charges(market, quotes.prices, spread)])
+        figures.append([spread, *annealing.charges(market, quotes.prices, spread)])
 
     assert figures[1] == pytest.approx(figures[0], rel=1e-3)
