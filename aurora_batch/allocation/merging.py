@@ -26,8 +26,8 @@ MOST_OPEN = 800  # pairs of a market that short annealings search well
 SHARES = (0.3, 0.6)
 # First and last heat, in what another pair loses; what each overbooked pool or budget costs, in
 # heats; and work at each heat.
-HOT, COLD, FEE = 0.3, 0.1, 4.0
-HEAT_WORK = 50_000
+HOT, COLD, FEE = 0.3, 0.1, 5.0
+HEAT_WORK = 25_000
 KEPT = 6  # plans
 # Pairs and nodes of a search, and the work that it is counted as: a start, and a pair in a node.
 PAIRS, NODES = 32, 20
