@@ -12,11 +12,15 @@ from kernels import anneal as kernel
 from kernels import repair
 from kernels.repair import Plan
 
-# Of an annealing: share of the gap that its pairs may lose; first and last heat, in what another
-# pair loses; and what each overbooked pool or budget costs, in heats. A fee that is a few heats and
-# a charge little above the price let a pool be overbooked by any amount, but few at a time.
-WAYS = ((0.15, 1.0, 0.1, 6.0), (0.3, 1.0, 0.2, 6.0), (0.3, 0.6, 0.1, 6.0))
-REACH = 10.0  # what its pairs may lose at most, in what another pair loses
+# Of an annealing: how its measure mixes what another pair loses with what the gap is by request
+# (exponent of the second), and first and last heat in that measure. Where pools hold few requests,
+# or values are round, the first tells how hot is hot enough, where they hold many the second.
+WAYS = ((0.5, 1.0, 0.1), (1.0, 1.0, 0.1), (0.0, 1.0, 0.1))
+# What its pairs may lose at most: in that measure, and of the gap.
+REACH, SHARE = 10.0, 0.3
+# What each overbooked pool or budget costs, in heats. That and a charge little above the price let
+# a pool be overbooked by any amount, but few at a time.
+FEE = 6.0
 HEATS = 40
 MOST_PAIRS = 200_000  # of a market that tries are made in until a deadline
 WORK_SHARE, LEAST_WORK = 0.5, 4_000_000  # of the work that is likely left, for one
@@ -28,8 +32,8 @@ NO_LOSS = 1e-9  # of the bound: rounding
 
 
 def anneal(
-    market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int, share: float,
-    hot: float, cold: float, fee: float,
+    market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int,
+    mix: float, hot: float, cold: float,
 ) -> Plan:  # fmt: skip
     """Return the best plan of an annealing that may overbook pools and budgets for a charge.
 
@@ -39,7 +43,8 @@ def anneal(
     if gap <= 0.0:
         return plan
     spread = loss_of_another(market, quotes)
-    part = Part(market, quotes, plan, min(share, REACH * spread / gap))
+    measure = spread ** (1.0 - mix) * (gap / plan.choice.size) ** mix
+    part = Part(market, quotes, plan, min(SHARE, REACH * measure / gap))
     if part.empty:
         return plan
     rows, charge = part.market.rows, _charges(market, quotes.prices, spread)
@@ -47,12 +52,12 @@ def anneal(
     state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
     length = max(int(WORK_SHARE * meter.likely), LEAST_WORK) // HEATS
     for heat, excess in zip(
-        spread * np.geomspace(hot, cold, HEATS), np.geomspace(*EXCESS, HEATS), strict=True
+        measure * np.geomspace(hot, cold, HEATS), np.geomspace(*EXCESS, HEATS), strict=True
     ):
         end = meter.used + length
         while meter.used < end and not meter.spent():
             _, work = kernel.anneal(
-                rows, part.market.supply, excess * charge, fee * heat, choice, best, heat,
+                rows, part.market.supply, excess * charge, FEE * heat, choice, best, heat,
                 min(dual.SHAKE_CHUNK, meter.left), state,
             )  # fmt: skip
             meter.count(work)
