@@ -13,17 +13,17 @@ from kernels import repair
 from kernels.repair import Plan
 
 # Of an annealing: how its measure mixes what another pair loses with what the gap is by request
-# (exponent of the second), and first and last heat in that measure. Where pools hold few requests,
-# or values are round, the first tells how hot is hot enough, where they hold many the second.
-WAYS = ((0.5, 1.0, 0.1), (1.0, 1.0, 0.1), (0.0, 1.0, 0.1))
-# What its pairs may lose at most: in that measure, and of the gap.
-REACH, SHARE = 10.0, 0.3
+# (exponent of the second); then in that measure what its pairs may lose at most, and first and last
+# heat. Where pools hold few requests the first tells how hot is hot enough, where they hold many the
+# second.
+WAYS = ((1.0, 5.0, 1.5, 0.15), (0.5, 7.0, 1.0, 0.1), (0.0, 10.0, 1.0, 0.1))
+SHARE = 0.3  # of the gap that its pairs may lose at most
 # What each overbooked pool or budget costs, in heats. That and a charge little above the price let
 # a pool be overbooked by any amount, but few at a time.
 FEE = 6.0
 HEATS = 40
 MOST_PAIRS = 200_000  # of a market that tries are made in until a deadline
-WORK_SHARE, LEAST_WORK = 0.5, 4_000_000  # of the work that is likely left, for one
+WORK_SHARE, LEAST_WORK = 0.35, 4_000_000  # of the work that is likely left, for one
 # What a unit beyond costs first and last, in prices: little, so that much is crossed, then so much
 # that nothing stays overbooked. The least price is a part of the mean, or of what another pair
 # loses for a mean demand or cost.
@@ -33,7 +33,7 @@ NO_LOSS = 1e-9  # of the bound: rounding
 
 def anneal(
     market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int,
-    mix: float, hot: float, cold: float,
+    mix: float, reach: float, hot: float, cold: float,
 ) -> Plan:  # fmt: skip
     """Return the best plan of an annealing that may overbook pools and budgets for a charge.
 
@@ -44,7 +44,7 @@ def anneal(
         return plan
     spread = loss_of_another(market, quotes)
     measure = spread ** (1.0 - mix) * (gap / plan.choice.size) ** mix
-    part = Part(market, quotes, plan, min(SHARE, REACH * measure / gap))
+    part = Part(market, quotes, plan, min(SHARE, reach * measure / gap))
     if part.empty:
         return plan
     rows, charge = part.market.rows, _charges(market, quotes.prices, spread)
