@@ -14,8 +14,7 @@ from kernels.repair import Plan
 
 # Of an annealing: how its measure mixes what another pair loses with what the gap is by request
 # (exponent of the second); then in that measure what its pairs may lose at most, and first and last
-# heat. Where pools hold few requests the first tells how hot is hot enough, where they hold many the
-# second.
+# heat. Where pools hold few requests the first tells how hot is hot enough, else the second.
 WAYS = ((1.0, 5.0, 1.5, 0.15), (0.5, 7.0, 1.0, 0.1), (0.0, 10.0, 1.0, 0.1))
 SHARE = 0.3  # of the gap that its pairs may lose at most
 # What each overbooked pool or budget costs, in heats. That and a charge little above the price let
@@ -40,7 +39,7 @@ def anneal(
     Its length is a part of what work is likely left, by the deadline and no clock.
     """
     gap = gap_of(market, quotes, repair.worth(market.rows, plan))
-    if gap <= 0.0:
+    if gap <= 0.0 or meter.spent():
         return plan
     spread = loss_of_another(market, quotes)
     measure = spread ** (1.0 - mix) * (gap / plan.choice.size) ** mix
