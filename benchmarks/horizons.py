@@ -6,8 +6,8 @@ Seeded request logs of a few windows of about 10,000 requests, decided as they c
 time. Each family is a way in which a window's second half may not be what the first one promised.
 Printed is the share of the whole window's bound (`aurora_batch.hindsight`) that each contestant
 reaches: `greedy`, `batch_only` (each batch to its own optimum) and `global` (as configured, with
-look-ahead). Settings, such as those of the look-ahead, are changed with `--set`; `--chart` draws
-the shares over the loads.
+look-ahead); on request also `by_price`, which is greedy by listed price alone. Settings, such as
+those of the look-ahead, are changed with `--set`; `--chart` draws the shares over the loads.
 """
 
 import argparse
@@ -29,11 +29,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aurora_batch import router, workload
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.hindsight import Hindsight, Judged
-from aurora_batch.settings import BatchSettings, ProviderSettings, Settings
+from aurora_batch.model import Policy
+from aurora_batch.settings import BatchSettings, ProviderSettings, Settings, Weights
 from benchmarks.families import FAMILIES, TENTHS, Family
 from pipelines import cli_options
 from pipelines.batches import Batches
-from pipelines.contestants import BATCH_ONLY, BOTH, GLOBAL, GREEDY, contestants
+from pipelines.contestants import BATCH_ONLY, BOTH, GLOBAL, GREEDY, Contestant, contestants
 
 F64 = NDArray[np.float64]
 
@@ -43,6 +44,7 @@ REGIONS = ("eu-west-1", "us-west-2", "us-east-1")
 WINDOW_US = 60_000_000
 PER_WINDOW = 10_000
 SETTINGS = Settings()
+BY_PRICE = "by_price"  # what peers do: request by request, the cheapest offer with room
 NAMES = (GREEDY, BATCH_ONLY, GLOBAL)
 DRAWN = ("steady", "late", "down", "burst", "stops")  # where a chart is asked for
 
@@ -137,7 +139,7 @@ def _settings(family: Family, settings: Settings) -> Settings:
 
 def judge(h: Horizon, names: Sequence[str] = NAMES) -> Iterator[Judged]:
     """Decide a log by the contestants of these names, as it comes; yield the windows."""
-    known = contestants(BOTH, h.settings, as_live=True)
+    known = [*contestants(BOTH, h.settings, as_live=True), _by_price(h.settings)]
     playing = sorted((c for c in known if c.name in names), key=lambda c: names.index(c.name))
     states = [router.initial_state(h.fleet, c.settings) for c in playing]
     whole = Hindsight(h.fleet, h.settings)
@@ -156,6 +158,12 @@ def judge(h: Horizon, names: Sequence[str] = NAMES) -> Iterator[Judged]:
     last = whole.finish()
     if last is not None:
         yield last
+
+
+def _by_price(settings: Settings) -> Contestant:
+    alone = Weights(price=1.0, latency=0.0, reputation=0.0, availability=0.0)
+    changed = replace(settings, router=replace(settings.router, weights=alone))
+    return Contestant(BY_PRICE, Policy.GREEDY, changed)
 
 
 def shares(h: Horizon, names: Sequence[str] = NAMES) -> F64:
@@ -255,7 +263,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     cli_options.common(parser)
     args = parser.parse_args(argv)
     args.families = args.families or list(DRAWN if args.chart else FAMILIES)
-    for said, known in ((args.families, FAMILIES), (args.contestants, NAMES)):
+    for said, known in ((args.families, FAMILIES), (args.contestants, (*NAMES, BY_PRICE))):
         if unknown := set(said) - set(known):
             parser.error(f"expected some of {', '.join(known)}, got {', '.join(sorted(unknown))}")
     for option, number in (("--seeds", args.seeds), ("--per-window", args.per_window)):

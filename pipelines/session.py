@@ -294,12 +294,13 @@ class Session:
             observer(done)
 
     async def _watch(self) -> None:
-        """Keep the lag and the flow up to date."""
+        """Keep the lag and the flow up to date, and memory down."""
         while True:
             with suppress(BrokerError):  # whoever commits will meet it too, and act
                 self._worker.lag = self._worker.account.lag(await self._source.end_offsets())
             self._worker.metrics.flow(self._worker.account, self._bytes, self._worker.lag)
             self._worker.metrics.looked_ahead(self._seen)
+            self._worker.release()
             await asyncio.sleep(WATCH_S)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import pyarrow as pa
+
 from aurora_batch.adapters import kafka
 from aurora_batch.adapters.kafka import Cluster, Doubtful
 from aurora_batch.adapters.kafka.errors import swallow_unretrieved
@@ -104,6 +106,16 @@ class Worker:
             for pool in (self.decoding, self.deciding, self.ahead):
                 pool.shutdown(wait=False, cancel_futures=True)
             self.judge.close()
+
+    def release(self) -> None:
+        """Give memory back that Arrow keeps for what comes next, which each thread does for itself.
+
+        After a backlog there would be much of it, for hours.
+        """
+        unused = pa.default_memory_pool().release_unused
+        for pool in (self.decoding, self.deciding, self.ahead):
+            pool.submit(unused)
+        unused()
 
     def warm_up(self) -> None:
         """Compile the kernels; takes seconds the first time on a machine."""

@@ -51,13 +51,21 @@ def jars() -> Path:
     return folder
 
 
+_given: set[int] = set()  # ports that somebody has, even while nothing listens there
+
+
 def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, all different."""
+    """Return ports that are free now, all different, none of them returned before."""
+    ports: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for s in sockets:
+        while len(ports) < count:
+            s = stack.enter_context(socket.socket())
             s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
+            port = s.getsockname()[1]
+            if port not in _given:
+                ports.append(port)
+    _given.update(ports)
+    return ports
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import cost, gap_over_time, gap_sets, horizons, replay, table
+from benchmarks import cost, gap_over_time, gap_sets, horizons, lookahead, replay, table
 from benchmarks.runs import Run
 
 PNG = b"\x89PNG"
@@ -140,3 +140,12 @@ def test_replay_takes_no_more_memory_for_a_longer_log(
     assert [short["requests"], long["requests"]] == [300_000, 1_200_000]
     assert long["peak_mib"] < 1.1 * short["peak_mib"]
     assert out.read_bytes().startswith(PNG)
+
+
+def test_looking_ahead_beside_without(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both decide the same batches, and the ratio of their times is printed."""
+    assert lookahead.main(["--rate", "5000", "--seconds", "1"]) == 0
+
+    printed = capsys.readouterr().out
+    assert "in batches of 100, 50 batches" in printed
+    assert printed.splitlines()[-2].startswith("ratio")
