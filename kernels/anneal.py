@@ -18,7 +18,7 @@ F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 
 TRY_WORK = 3  # what a try costs, in pairs
-PARTNERS = 6  # requests that may leave an overbooked pool, from where the last look ended
+PARTNERS = 6  # requests that may leave an overbooked pool, at most; how many is drawn
 DEPTH = 4  # of them that leave one after another, at most
 CHANCES = 1024  # that are told apart
 LEAST_GAIN = 1e-9
@@ -175,7 +175,9 @@ def anneal(
             # Who else leaves this pool, and for which pair or none?
             p, came, top, seen = int(pool[e]), i, LEAST_GAIN, 0
             due_here, y, i = _due(left[p], charge[p], fee), int(head[p]), -1
-            while seen < PARTNERS:
+            s = _stepped(s)
+            looked = 1 + _drawn(s, PARTNERS)
+            while seen < looked:
                 seen += 1
                 if y != came:
                     now, z = int(choice[y]), -1

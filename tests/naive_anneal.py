@@ -77,7 +77,7 @@ def anneal(
         gained = worth(rows, [e]) - worth(rows, [choice[i]])
         if e == choice[i] or gained + OWED_SLACK + owed(choice) < enough:
             continue
-        tried, steps, seen = chained(rows, supply, choice, rings, i, e, score)
+        tried, steps, seen = chained(rows, supply, choice, rings, i, e, score, stream)
         work += seen
         if score(tried) - score(choice) < enough:
             for i, e in reversed(steps):
@@ -92,13 +92,13 @@ def anneal(
 
 def chained(
     rows: Rows, supply: Supply, choice: list[int], rings: list[list[int]], i: int, e: int,
-    score: Callable[[list[int]], float],
+    score: Callable[[list[int]], float], stream: Stream,
 ) -> tuple[list[int], list[tuple[int, int]], int]:  # fmt: skip
     """Choice after a chain that begins with pair e for request i, who had what, and pairs seen."""
     steps, seen = [(i, choice[i])], 0
     tried = exchanged(rows, choice, rings, i, e)
     while e >= 0 and left_over(rows, supply, tried)[rows.pool[e]] < 0 and len(steps) <= DEPTH:
-        looked = looked_at(rings[rows.pool[e]], i)
+        looked = looked_at(rings[rows.pool[e]], i, 1 + stream.below(PARTNERS))
         seen += sum(len(pairs(rows, j)) for j in looked)
         found = leaving(rows, tried, looked, score)
         if found is None:
@@ -118,9 +118,9 @@ def rings_of(rows: Rows, supply: Supply, choice: list[int]) -> list[list[int]]:
     return rings
 
 
-def looked_at(ring: list[int], came: int) -> list[int]:
+def looked_at(ring: list[int], came: int, size: int) -> list[int]:
     """Who may leave a ring, from which the next look goes on."""
-    looked, ring[:] = ring[:PARTNERS], ring[PARTNERS:] + ring[:PARTNERS]
+    looked, ring[:] = ring[:size], ring[size:] + ring[:size]
     return [j for j in looked if j != came]
 
 

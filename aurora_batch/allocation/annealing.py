@@ -12,14 +12,17 @@ from kernels import anneal as kernel
 from kernels import repair
 from kernels.repair import Plan
 
-# Of an annealing: share of the gap that its pairs may lose; first and last heat, in what another
-# pair loses; and what each overbooked pool or budget costs, in heats. A fee that is a few heats and
-# a charge little above the price let a pool be overbooked by any amount, but few at a time.
-WAYS = ((0.15, 1.0, 0.1, 6.0), (0.3, 1.0, 0.2, 6.0), (0.3, 0.6, 0.1, 6.0))
-REACH = 10.0  # what its pairs may lose at most, in what another pair loses
+# Of an annealing: how its measure mixes what another pair loses with what the gap is by request
+# (exponent of the second); then in that measure what its pairs may lose at most, and first and last
+# heat. Where pools hold few requests the first tells how hot is hot enough, else the second.
+WAYS = ((1.0, 5.0, 1.5, 0.15), (0.5, 7.0, 1.0, 0.1), (0.0, 10.0, 1.0, 0.1))
+SHARE = 0.3  # of the gap that its pairs may lose at most
+# What each overbooked pool or budget costs, in heats. That and a charge little above the price let
+# a pool be overbooked by any amount, but few at a time.
+FEE = 6.0
 HEATS = 40
 MOST_PAIRS = 200_000  # of a market that tries are made in until a deadline
-WORK_SHARE, LEAST_WORK = 0.5, 4_000_000  # of the work that is likely left, for one
+WORK_SHARE, LEAST_WORK = 0.35, 4_000_000  # of the work that is likely left, for one
 # What a unit beyond costs first and last, in prices: little, so that much is crossed, then so much
 # that nothing stays overbooked. The least price is a part of the mean, or of what another pair
 # loses for a mean demand or cost.
@@ -28,18 +31,19 @@ NO_LOSS = 1e-9  # of the bound: rounding
 
 
 def anneal(
-    market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int, share: float,
-    hot: float, cold: float, fee: float,
+    market: Market, quotes: Quotes, plan: Plan, meter: Meter, seed: int,
+    mix: float, reach: float, hot: float, cold: float,
 ) -> Plan:  # fmt: skip
     """Return the best plan of an annealing that may overbook pools and budgets for a charge.
 
     Its length is a part of what work is likely left, by the deadline and no clock.
     """
     gap = gap_of(market, quotes, repair.worth(market.rows, plan))
-    if gap <= 0.0:
+    if gap <= 0.0 or meter.spent():
         return plan
     spread = loss_of_another(market, quotes)
-    part = Part(market, quotes, plan, min(share, REACH * spread / gap))
+    measure = spread ** (1.0 - mix) * (gap / plan.choice.size) ** mix
+    part = Part(market, quotes, plan, min(SHARE, reach * measure / gap))
     if part.empty:
         return plan
     rows, charge = part.market.rows, charges(market, quotes.prices, spread)
@@ -47,12 +51,12 @@ def anneal(
     state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
     length = max(int(WORK_SHARE * meter.likely), LEAST_WORK) // HEATS
     for heat, excess in zip(
-        spread * np.geomspace(hot, cold, HEATS), np.geomspace(*EXCESS, HEATS), strict=True
+        measure * np.geomspace(hot, cold, HEATS), np.geomspace(*EXCESS, HEATS), strict=True
     ):
         end = meter.used + length
         while meter.used < end and not meter.spent():
             _, work = kernel.anneal(
-                rows, part.market.supply, excess * charge, fee * heat, choice, best, heat,
+                rows, part.market.supply, excess * charge, FEE * heat, choice, best, heat,
                 min(dual.SHAKE_CHUNK, meter.left), state,
             )  # fmt: skip
             meter.count(work)
