@@ -22,7 +22,7 @@ NODE_WORK = 40
 NODES = 5_000
 # Parts of the gap that a pair may lose, one search each, and of the time left to search it.
 SHARES = (0.15, 0.4, 1.0)
-TIME_SHARE = {0.15: 0.03, 0.4: 0.06, 1.0: 0.15}
+TIME_SHARE = {0.15: 0.03, 0.4: 0.06, 1.0: 0.28}
 # When this share of the time is left, another search of all that is open, for this share of what is
 # left, if by then the open pairs are fewer than this share of what they were.
 LAST_AT, LAST_SHARE, LAST_PAIRS = 0.4, 0.5, 0.7
