@@ -8,6 +8,7 @@ started again, `nodes`: one of three dies in mid-transaction, `blocked`: a broke
 
 import argparse
 import asyncio
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -180,6 +181,8 @@ def main() -> int:
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(PARTS)}")
     say, failed = Console(stderr=True, highlight=False), False
+    say.print("==> compiling kernels, where they are not compiled yet")
+    subprocess.run([sys.executable, "-m", "aurora_batch.warm_up"], check=True)
     for name, part in zip(PARTS, (workers, broker, nodes, still), strict=True):
         if not args.parts or name in args.parts:
             say.print(f"==> {name}: {part.__doc__}")
