@@ -4,7 +4,8 @@
 
 Batches of a seeded log become due at the rate; each is decided twice, with look-ahead and without,
 in turns, by states of their own. What a worker does in another thread is done in another thread
-here, too: reserve prices are solved, and samples cut, beside the decisions.
+here, too: reserve prices are solved, and samples cut, beside the decisions. Windows are short, and
+the first ones do not count: only who knows windows that are over has prices to solve again.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from aurora_batch.hindsight import without_lookahead
 from aurora_batch.outlook import Asked, look_ahead
 from aurora_batch.router import RouterState
 from aurora_batch.sample import Cut
-from aurora_batch.settings import Settings
+from aurora_batch.settings import RouterSettings, Settings
 from aurora_batch.warm_up import warm_up
 from benchmarks import markets
 from pipelines.session import AHEAD_SHARE
@@ -34,7 +35,8 @@ from pipelines.stream import SWITCH_S
 
 POOLS = 64
 EVERY_S = 0.02  # between two batches
-WARM = 0.1  # share of the batches that does not count
+WINDOW_S = 10.0
+WARM = 2  # windows that do not count
 
 
 class Decider:
@@ -67,11 +69,14 @@ class Decider:
 def main(argv: Sequence[str] | None = None) -> int:
     """Decide, and print."""
     args = _parser().parse_args(argv)
-    settings = Settings()
+    if args.seconds <= WARM * WINDOW_S:
+        sys.stderr.write(f"--seconds {args.seconds:g}: expected more than {WARM * WINDOW_S:g}\n")
+        return 2
+    settings = Settings(router=RouterSettings(window_s=WINDOW_S))
     fleet = markets.market(100, POOLS).fleet
     size, count = round(args.rate * EVERY_S), round(args.seconds / EVERY_S)
-    per_window = round(args.rate * settings.router.window_s)
-    log = workload.stress(fleet, size * count, seed=3, per_window=per_window)
+    per_window = round(args.rate * WINDOW_S)
+    log = workload.stress(fleet, size * count, seed=3, per_window=per_window, window_s=WINDOW_S)
     warm_up(fleet, settings)
     deciders = Decider(fleet, settings), Decider(fleet, without_lookahead(settings))
     interval = sys.getswitchinterval()
@@ -96,7 +101,7 @@ def _report(rate: float, size: int, deciders: tuple[Decider, Decider]) -> None:
     sys.stdout.write("milliseconds   mean    p50    p90    p99\n")
     figures = []
     for name, decider in zip(("looking ahead", "without"), deciders, strict=True):
-        ms = np.array(decider.ms[round(WARM * count) :])
+        ms = np.array(decider.ms[round(WARM * WINDOW_S / EVERY_S) :])
         figures.append((ms.mean(), *np.percentile(ms, (50, 90, 99))))
         sys.stdout.write(f"{name:<13}" + "".join(f"{x:>7.2f}" for x in figures[-1]) + "\n")
     ratios = (a / b for a, b in zip(*figures, strict=True))
