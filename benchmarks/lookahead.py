@@ -45,7 +45,7 @@ class Decider:
     def __init__(self, fleet: Fleet, settings: Settings) -> None:
         self._fleet, self._settings = fleet, settings
         self._state: RouterState = router.initial_state(fleet, settings)
-        self._beside = ThreadPoolExecutor(1)
+        self._beside = ThreadPoolExecutor(2)
         self._asked: Asked | None = None  # what the other thread has already
         self._cut: Cut | None = None
         self.solves = 0

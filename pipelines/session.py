@@ -214,7 +214,7 @@ class Session:
         """Do beside the batches what later ones need: reserve prices until they are charged."""
         asked, cut = self._state.outlook.asked, self._state.outlook.sample.cut
         if cut is not None and cut is not self._cut:
-            self._worker.ahead.submit(cut.found)
+            self._worker.sampling.submit(cut.found)
         self._cut = cut
         if asked is not None and asked is not self._asked:
             self._worker.ahead.submit(

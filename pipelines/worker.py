@@ -75,6 +75,9 @@ class Worker:
         self.decoding = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self.deciding = ThreadPoolExecutor(1, thread_name_prefix="decide")
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
+        # Not in that thread: prices take their time there, and the next decision needs the sample.
+        self.sampling = ThreadPoolExecutor(1, thread_name_prefix="sample")
+        self._threads = self.decoding, self.deciding, self.ahead, self.sampling
         self.judge = Judge(self.settings, self.metrics)
 
     async def run(self, stop: asyncio.Event, *, until_end: bool = False) -> None:
@@ -103,7 +106,7 @@ class Worker:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), pause)
         finally:
-            for pool in (self.decoding, self.deciding, self.ahead):
+            for pool in self._threads:
                 pool.shutdown(wait=False, cancel_futures=True)
             self.judge.close()
 
@@ -113,7 +116,7 @@ class Worker:
         After a backlog there would be much of it, for hours.
         """
         unused = pa.default_memory_pool().release_unused
-        for pool in (self.decoding, self.deciding, self.ahead):
+        for pool in self._threads:
             pool.submit(unused)
         unused()
 

@@ -99,8 +99,10 @@ def _measure(
             bar.update(task, said=said)
 
         span = args.warm + args.seconds
-        payloads = dict.fromkeys(c.payload for c in cells if c.kind == "throughput")
-        backlogs = {p: throughput.filled(place, p, span, args.count, tell) for p in payloads}
+        inputs = {c.input: c for c in cells if c.kind == "throughput"}
+        backlogs = {
+            i: throughput.filled(place, c, span, args.count, tell) for i, c in inputs.items()
+        }
         if first := [c for c in cells if c.kind == "throughput"][:1]:
             # The broker is a JVM: what it does first, it does slowly.
             _cell(args, first[0], place, backlogs, -1, Found([[]], [[]]), tell)
@@ -115,13 +117,14 @@ def _measure(
 
 
 def _cell(
-    args: argparse.Namespace, cell: Cell, place: Place, backlogs: dict[Payload, throughput.Backlog],
+    args: argparse.Namespace, cell: Cell, place: Place,
+    backlogs: dict[tuple[Payload, float], throughput.Backlog],
     turn: int, found: Found, say: throughput.Progress,
 ) -> None:  # fmt: skip
     """Measure one cell, and note what it did in the round that is last."""
     spans = {"warm_s": args.warm, "seconds": args.seconds, "say": say}
     if cell.kind == "throughput":
-        backlog, quix = backlogs[cell.payload], args.quix_python
+        backlog, quix = backlogs[cell.input], args.quix_python
         one = throughput.measured(place, cell, backlog, turn, quix=quix, **spans)
         found.throughput[-1].append(one)
         return

@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from aurora_batch.settings import RouterSettings
+
 Payload = Literal["json", "arrow"]
 
+# Windows so short that most of a run's follow others: only then prices are solved again and again.
+SHORT_S = 5.0
 BY_WORKER, BY_LOOP, BY_QUIX = "worker", "aiokafka", "quix"
 # Requests that a backlog needs for each second: more than is decided in it on two cores.
 PER_SECOND: dict[Payload, int] = {"json": 250_000, "arrow": 1_200_000}
@@ -21,9 +25,16 @@ class Cell:
     shards: int = 1
     by: str = BY_WORKER
     linger_ms: float = 20.0
+    window_s: float = RouterSettings().window_s
+    lookahead: bool = True
     kind: Literal["throughput", "latency", "start"] = "throughput"
     compiled: bool = True  # kernels are in the cache
     usual: bool = True  # part of a run without --full
+
+    @property
+    def input(self) -> tuple[Payload, float]:
+        """What cells have in common that work off the same backlog."""
+        return self.payload, self.window_s
 
 
 def _of_worker() -> list[Cell]:
@@ -45,6 +56,9 @@ CELLS = (
     *_of_worker(),
     Cell("aiokafka", "aiokafka, record by record", by=BY_LOOP),
     Cell("quix", "Quix Streams", by=BY_QUIX),
+    Cell("ahead", "JSON, short windows", window_s=SHORT_S, usual=False),
+    Cell("ahead-off", "the same, not looking ahead", window_s=SHORT_S, lookahead=False,
+         usual=False),
     Cell("latency-20", "linger 20 ms, exactly once", kind="latency"),
     Cell("latency-5", "linger 5 ms, exactly once", linger_ms=5.0, kind="latency"),
     Cell("latency-20-alo", "linger 20 ms, at least once", exactly_once=False, kind="latency",

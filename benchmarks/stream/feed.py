@@ -47,6 +47,8 @@ class Spec:
         Requests per second: as they are sent, or of a backlog by event time.
     start_us
         Event time of a backlog's first request, microseconds since the epoch; 0: at the rate, now.
+    window_s
+        Of the requests, which ask for 1.2 times what a window has.
     sent
         File for when each request was sent, nanoseconds since the epoch (.npy).
     """
@@ -58,14 +60,16 @@ class Spec:
     count: int
     rate: float
     start_us: int = 0
+    window_s: float = Settings().router.window_s
     sent: str = ""
 
     def requests(self, seed: int, count: int) -> pa.Table:
         """Return requests that ask for 1.2 times what a window has, at the rate."""
-        settings = Settings()
-        per_window = max(1, round(self.rate * settings.router.window_s))
-        fleet = fleet_from_settings(settings.providers)
-        return workload.stress(fleet, count, seed=seed, per_window=per_window)
+        per_window = max(1, round(self.rate * self.window_s))
+        fleet = fleet_from_settings(Settings().providers)
+        return workload.stress(
+            fleet, count, seed=seed, per_window=per_window, window_s=self.window_s
+        )
 
 
 def moment(us: int) -> bytes:

@@ -15,7 +15,14 @@ from confluent_kafka.admin import AdminClient
 
 from aurora_batch.adapters.kafka import create_topics
 from aurora_batch.adapters.kafka.topics import COMPACTED
-from aurora_batch.settings import BatchSettings, KafkaSettings, RouterSettings, Settings, Topics
+from aurora_batch.settings import (
+    BatchSettings,
+    KafkaSettings,
+    Lookahead,
+    RouterSettings,
+    Settings,
+    Topics,
+)
 from benchmarks.stream.cells import Cell
 from benchmarks.stream.children import Child
 from tests.streaming import cluster_of, write_settings
@@ -49,7 +56,10 @@ class Place:
             outcomes=f"{own}.outcomes", ledger=f"{own}.ledger",
         )  # fmt: skip
         return Settings(
-            router=RouterSettings(batch=BatchSettings(linger_ms=cell.linger_ms)),
+            router=RouterSettings(
+                batch=BatchSettings(linger_ms=cell.linger_ms), window_s=cell.window_s,
+                lookahead=Lookahead(enabled=cell.lookahead),
+            ),
             kafka=KafkaSettings(
                 bootstrap=self.bootstrap, group=own, topics=topics,
                 transactional="on" if cell.exactly_once else "off",

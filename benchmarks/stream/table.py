@@ -21,6 +21,8 @@ RATIOS = (
     ("CPU, Quix Streams / worker", "quix", "json", "worker_cpu"),
     ("exactly once / at least once, JSON", "json", "json-alo", "per_s"),
     ("exactly once / at least once, Arrow", "arrow", "arrow-alo", "per_s"),
+    ("looking ahead / not", "ahead", "ahead-off", "per_s"),
+    ("CPU of the worker, looking ahead / not", "ahead", "ahead-off", "worker_cpu"),
     ("Arrow / JSON", "arrow", "json", "per_s"),
     ("CPU of the worker, 2 shards / 1, JSON", "json-2", "json", "worker_cpu"),
     ("CPU of the broker, 2 shards / 1, JSON", "json-2", "json", "broker_cpu"),

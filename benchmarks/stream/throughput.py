@@ -13,7 +13,6 @@ from benchmarks.stream.cells import (
     BY_LOOP,
     BY_QUIX,
     BY_WORKER,
-    CELLS,
     PER_SECOND,
     Cell,
     Payload,
@@ -57,22 +56,20 @@ class Look:
     broker_s: float
 
 
-def filled(
-    place: Place, payload: Payload, seconds: float, count: int | None, say: Progress
-) -> Backlog:
+def filled(place: Place, cell: Cell, seconds: float, count: int | None, say: Progress) -> Backlog:
     """Fill a topic with as many requests as so many seconds may take, or with `count`."""
+    payload, window_s = cell.input
     count = count or round(PER_SECOND[payload] * seconds)
     count -= count % ROWS
-    backlog = Backlog(f"{place.prefix}.requests.{payload}", payload, count)
-    settings = place.settings(CELLS[0], backlog.topic, 0)
-    place.create(settings)
+    backlog = Backlog(f"{place.prefix}.requests.{payload}.{window_s:g}", payload, count)
+    place.create(place.settings(cell, backlog.topic, 0))
     # All of them lie in the past, and the first window always ends at the same request.
-    window_s = settings.router.window_s
     last = (time.time() - count / NOMINAL) // window_s * window_s
     start = last - FIRST_S
     spec = {
         "bootstrap": place.bootstrap, "topic": backlog.topic, "partitions": PARTITIONS,
         "payload": payload, "count": count, "rate": NOMINAL, "start_us": round(start * 1e6),
+        "window_s": window_s,
     }  # fmt: skip
     with tool("feed", spec) as feed:
         while feed.running:
