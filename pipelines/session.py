@@ -141,7 +141,8 @@ class Session:
         intake = self._intake
         while not await self._finished():
             while self._full() and not self._stop.is_set():
-                self._close(intake.take())  # or it would wait for its own bytes to leave
+                if not self._unsettled:  # or it would wait for its own bytes to leave
+                    self._close(intake.take())
                 self._room.clear()
                 await self._room.wait()
             self._close_aged()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from aurora_batch import engine, router, schema
 from aurora_batch.adapters.kafka import Sink, Source
@@ -16,6 +17,7 @@ from aurora_batch.metrics import Committed
 from aurora_batch.microbatch import MicroBatch
 from aurora_batch.replies import Headers, Message
 from aurora_batch.schema import Records
+from aurora_batch.settings import BatchSettings, RouterSettings
 from aurora_batch.trail import HEADER
 from pipelines.session import Session
 from pipelines.shards import Shard
@@ -289,6 +291,23 @@ def test_little_room_in_flight_slows_down_and_loses_nothing(embedded: str) -> No
         assert worker.account.decided == 500
 
     run(go())
+
+
+def test_micro_batches_are_whole_while_there_is_no_room(embedded: str) -> None:
+    """The open one waits until those before it leave, and is not closed for want of room."""
+    sizes: list[int] = []
+
+    async def go() -> None:
+        settings = settings_for(embedded, max_in_flight_bytes=1_500_000)
+        batch = BatchSettings(max_requests=40, linger_ms=60_000)
+        settings = replace(settings, router=RouterSettings(batch=batch))
+        # A partition brings some 50 of these at once, so there is no room again and again.
+        await send(settings, (request(i, note="x" * 20_000) for i in range(520)))
+        await drained(settings, observers=[lambda done: sizes.append(done.decisions.num_rows)])
+
+    run(go())
+
+    assert sizes == [40] * 13
 
 
 def test_nothing_is_read_while_there_is_no_room(
