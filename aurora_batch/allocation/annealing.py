@@ -12,6 +12,9 @@ from kernels import anneal as kernel
 from kernels import repair
 from kernels.repair import Plan
 
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+
 # Of an annealing: how its measure mixes what another pair loses with what the gap is by request
 # (exponent of the second); then in that measure what its pairs may lose at most, and first and last
 # heat. Where pools hold few requests the first tells how hot is hot enough, else the second.
@@ -46,21 +49,40 @@ def anneal(
     part = Part(market, quotes, plan, min(SHARE, reach * measure / gap))
     if part.empty:
         return plan
-    rows, charge = part.market.rows, charges(market, quotes.prices, spread)
-    choice, best = part.start.choice.copy(), part.start.choice.copy()
+    best = cooled(
+        part, charges(market, quotes.prices, spread), part.start.choice,
+        measure * np.geomspace(hot, cold, HEATS), FEE,
+        max(int(WORK_SHARE * meter.likely), LEAST_WORK) // HEATS, dual.SHAKE_CHUNK, meter, seed,
+    )  # fmt: skip
+    return part.better(best)
+
+
+def cooled(
+    part: Part, charge: F64, start: I32, heats: F64, fee: float, length: int, chunk: int,
+    meter: Meter, seed: int,
+) -> I32:  # fmt: skip
+    """Return the best choice of pairs found from `start`, (n,), at one heat after the other.
+
+    Parameters
+    ----------
+    charge
+        Of a unit overbooked, (k + t,), as `charges` has it; it grows by `EXCESS`.
+    fee
+        Of each overbooked pool or budget, in heats.
+    length, chunk
+        Work at each heat, and between two looks whether to stop.
+    """
+    choice, best = start.copy(), start.copy()
     state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
-    length = max(int(WORK_SHARE * meter.likely), LEAST_WORK) // HEATS
-    for heat, excess in zip(
-        measure * np.geomspace(hot, cold, HEATS), np.geomspace(*EXCESS, HEATS), strict=True
-    ):
+    for heat, excess in zip(heats, np.geomspace(*EXCESS, heats.size), strict=True):
         end = meter.used + length
         while meter.used < end and not meter.spent():
             _, work = kernel.anneal(
-                rows, part.market.supply, excess * charge, FEE * heat, choice, best, heat,
-                min(dual.SHAKE_CHUNK, meter.left), state,
+                part.market.rows, part.market.supply, excess * charge, fee * heat, choice, best,
+                heat, min(chunk, meter.left), state,
             )  # fmt: skip
             meter.count(work)
-    return part.better(best)
+    return best
 
 
 def loss_of_another(market: Market, quotes: Quotes) -> float:
@@ -80,7 +102,7 @@ def loss_of_another(market: Market, quotes: Quotes) -> float:
     return max(spread, NO_LOSS * quotes.bound)
 
 
-def charges(market: Market, prices: Prices, spread: float) -> NDArray[np.float64]:
+def charges(market: Market, prices: Prices, spread: float) -> F64:
     """Value of a unit of each pool and budget, of those that cost nothing too, (k + t,)."""
     rows, supply = market.rows, market.supply
     pool = _at_least(prices.pool, supply.capacity, spread / rows.demand.mean())
@@ -89,9 +111,7 @@ def charges(market: Market, prices: Prices, spread: float) -> NDArray[np.float64
     return np.concatenate([pool, budget])
 
 
-def _at_least(
-    price: NDArray[np.float64], units: NDArray[np.float64], least: float
-) -> NDArray[np.float64]:
+def _at_least(price: F64, units: F64, least: float) -> F64:
     limited = np.where(np.isfinite(units), units, 0.0)
     mean = float(price @ limited) / float(limited.sum()) if limited.sum() > 0 else 0.0
     return np.maximum(price, LEAST * max(mean, least))

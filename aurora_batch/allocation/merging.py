@@ -14,7 +14,6 @@ from aurora_batch.allocation import annealing, dual, exact
 from aurora_batch.allocation.core import Part, left_by, subset
 from aurora_batch.allocation.meter import Meter
 from aurora_batch.allocation.pricing import Market, Quotes
-from kernels import anneal as kernel
 from kernels import repair
 from kernels.repair import Plan
 
@@ -106,19 +105,11 @@ def annealed(
     if part.empty:
         return plan
     spread = annealing.loss_of_another(market, quotes)
-    charge = annealing.charges(market, quotes.prices, spread)
-    choice = np.full_like(part.start.choice, -1)
-    best = choice.copy()
-    state = np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64)
-    heats = spread * np.geomspace(HOT, COLD, annealing.HEATS)
-    for heat, excess in zip(heats, np.geomspace(*annealing.EXCESS, heats.size), strict=True):
-        if meter.spent():
-            break
-        _, work = kernel.anneal(
-            part.market.rows, part.market.supply, excess * charge, FEE * heat, choice, best, heat,
-            min(HEAT_WORK, meter.left), state,
-        )  # fmt: skip
-        meter.count(work)
+    best = annealing.cooled(
+        part, annealing.charges(market, quotes.prices, spread),
+        np.full_like(part.start.choice, -1), spread * np.geomspace(HOT, COLD, annealing.HEATS),
+        FEE, HEAT_WORK, HEAT_WORK, meter, seed,
+    )  # fmt: skip
     return part.plan_of(best)
 
 
