@@ -3,9 +3,9 @@
     python -m benchmarks.lookahead                100,000 requests/s in batches of 2,000, 60 s
 
 Batches of a seeded log become due at the rate; each is decided twice, with look-ahead and without,
-in turns, by states of their own. What a worker does in another thread is done in another thread
-here, too: reserve prices are solved, and samples cut, beside the decisions. Windows are short, and
-the first ones do not count: only who knows windows that are over has prices to solve again.
+in turns, by states of their own. What a worker does in threads beside is done so here, too: reserve
+prices are solved, and samples cut, and neither waits for the other. Windows are short, and the
+first ones do not count: only who knows windows that are over has prices to solve again.
 """
 
 import argparse
@@ -45,14 +45,14 @@ class Decider:
     def __init__(self, fleet: Fleet, settings: Settings) -> None:
         self._fleet, self._settings = fleet, settings
         self._state: RouterState = router.initial_state(fleet, settings)
-        self._beside = ThreadPoolExecutor(2)
-        self._asked: Asked | None = None  # what the other thread has already
+        self._beside = ThreadPoolExecutor(2)  # one for prices, one for samples
+        self._asked: Asked | None = None  # what another thread has already
         self._cut: Cut | None = None
         self.solves = 0
         self.ms: list[float] = []
 
     def decide(self, requests: pa.Table) -> None:
-        """Decide, note how long it took, and leave the rest to the other thread."""
+        """Decide, note how long it took, and leave the rest to other threads."""
         began = perf_counter()
         for step in router.decide(requests, self._fleet, self._state, self._settings):
             self._state = step.state

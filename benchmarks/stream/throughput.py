@@ -23,7 +23,7 @@ from benchmarks.stream.feed import ROWS
 from benchmarks.stream.place import PARTITIONS, Committed, Place
 
 NOMINAL = 100_000.0  # requests per second of a backlog's event time
-FIRST_S = 10.0  # of its first window, by event time
+FIRST_S = 10.0  # of event time, from its start to the end of a window
 EVERY_S = 0.25  # between two looks
 BEGIN_S = 90.0  # until the first commit
 READ_S = 600.0
