@@ -28,9 +28,9 @@ from aurora_batch.adapters.kafka.source import Source
 from aurora_batch.errors import BrokerError
 from aurora_batch.schema import Message, Messages
 
-# Bytes of a record batch. aiokafka sends one batch a partition and request, and its 16 KiB would
-# mean hundreds of round trips for a micro-batch; brokers refuse more than 1 MiB.
-BATCH_BYTES = 512 * 1024
+# Bytes of a record batch as it is sent. aiokafka sends one batch a partition and request, and its
+# 16 KiB would mean hundreds of round trips for a micro-batch; brokers refuse more than 1 MiB.
+BATCH_BYTES = 1_000_000
 _STOP_S = 2.0
 _COMPRESSION = {"none": None, **{name: name for name in ("gzip", "snappy", "lz4", "zstd")}}
 _PARTITIONER = DefaultPartitioner()

@@ -8,7 +8,7 @@ hold no lock.
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,11 @@ from kernels import recordbatch as kernel
 from kernels.recordbatch import Batches, Column, octets
 
 I64 = NDArray[np.int64]
+Columns = tuple[Column, Column, Column]  # keys, values, headers
 
+# Bytes before compression for each that a batch may have when it is sent: what is packed less
+# tightly is cut again. A broker's answer to a batch costs as much whatever its size.
+UNPACKED = 2
 # Base offset, length, leader epoch, magic, checksum; attributes, last offset delta, first and
 # largest timestamp, producer id and epoch, first sequence number, records.
 _HEAD = struct.Struct(">qiibIhiqqqhii")
@@ -246,27 +250,45 @@ def encode(
     timestamp_ms
         Of each of all messages, (n,).
     limit
-        Bytes of a batch before compression; a message that is larger has a batch of its own.
+        Bytes of a batch as it is sent; a message that is larger has a batch of its own.
     codec_number
         0: none.
     """
-    rows, timestamp_ms = np.array(rows, np.int64), np.array(timestamp_ms, np.int64)
-    key, value = column(messages.key), column(messages.value)
-    headers = column(messages.headers)
-    stop, size = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
-    made = kernel.cut_batches(rows, timestamp_ms, key, value, headers, limit, stop, size)
-    batches, low = [], 0
-    for high, octets_of in zip(stop[:made].tolist(), size[:made].tolist(), strict=True):
-        buffer = bytearray(kernel.HEADER + octets_of)
-        out = np.frombuffer(buffer, np.uint8)[kernel.HEADER :]
-        kernel.write_records(rows[low:high], timestamp_ms, key, value, headers, out)
-        stamps = timestamp_ms[rows[low:high]]
-        buffer, used = _compressed(buffer, codec_number)
-        attributes = used | (_TRANSACTIONAL if transactional else 0)
-        first, last = int(stamps[0]), int(stamps.max())
-        batches.append(ColumnBatch(buffer, high - low, attributes, first, last))
-        low = high
+    timestamp_ms = np.array(timestamp_ms, np.int64)
+    columns = column(messages.key), column(messages.value), column(messages.headers)
+    attributes = _TRANSACTIONAL if transactional else 0
+    most = limit * (UNPACKED if codec_number else 1)
+    batches = []
+    for some, size in _cut(np.array(rows, np.int64), timestamp_ms, columns, most):
+        batch = _batch(some, size, timestamp_ms, columns, codec_number, attributes)
+        if batch.size() <= limit or len(some) == 1:
+            batches.append(batch)
+            continue
+        for part, of_part in _cut(some, timestamp_ms, columns, limit):
+            batches.append(_batch(part, of_part, timestamp_ms, columns, codec_number, attributes))
     return batches
+
+
+def _cut(rows: I64, timestamp_ms: I64, columns: Columns, most: int) -> Iterator[tuple[I64, int]]:
+    """Yield the rows of each batch of at most so many bytes before compression, and the bytes."""
+    stop, size = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    made = kernel.cut_batches(rows, timestamp_ms, *columns, most, stop, size)
+    low = 0
+    for high, octets_of in zip(stop[:made].tolist(), size[:made].tolist(), strict=True):
+        yield rows[low:high], octets_of
+        low = high
+
+
+def _batch(
+    rows: I64, octets_of: int, timestamp_ms: I64, columns: Columns, codec_number: int,
+    attributes: int,
+) -> ColumnBatch:  # fmt: skip
+    buffer = bytearray(kernel.HEADER + octets_of)
+    out = np.frombuffer(buffer, np.uint8)[kernel.HEADER :]
+    kernel.write_records(rows, timestamp_ms, *columns, out)
+    stamps = timestamp_ms[rows]
+    buffer, used = _compressed(buffer, codec_number)
+    return ColumnBatch(buffer, len(rows), attributes | used, int(stamps[0]), int(stamps.max()))
 
 
 def _compressed(buffer: bytearray, codec_number: int) -> tuple[bytearray, int]:
