@@ -24,7 +24,7 @@ _NONE = np.zeros(0, np.int64)
 class Merged:
     """n records of several partitions in one order, in which each partition keeps its own."""
 
-    parts: tuple[Records, ...]  # one a partition
+    parts: tuple[Records, ...]  # each of one partition; of the same one, in their order
     turn: NDArray[np.int64]  # (n,) which part each record is of
 
     @classmethod
@@ -58,8 +58,8 @@ class _Lane:
     latest: int = _NEVER  # largest timestamp of all records so far: the partition's clock
     bytes: int = 0  # of what is held
 
-    def take(self, count: int) -> Records:
-        """Take the first records out."""
+    def take(self, count: int) -> list[Records]:
+        """Take the first records out, in pieces: the thread that polls copies nothing."""
         taken = []
         left = count
         while left:
@@ -68,9 +68,8 @@ class _Lane:
             left -= len(taken[-1])
             self.pieces[:1] = [piece[len(taken[-1]) :]] if len(taken[-1]) < len(piece) else []
         self.reached = self.reached[count:]
-        records = Records.joined(taken)
-        self.bytes -= size_of(records)
-        return records
+        self.bytes -= sum(map(size_of, taken))
+        return taken
 
 
 class Alignment:
@@ -105,7 +104,7 @@ class Alignment:
             cut = _cut(partition, lane, awaited)
             if cut:
                 times.append(lane.reached[:cut])
-                parts.append(lane.take(cut))
+                parts += lane.take(cut)
         if not parts:
             return Merged((), _NONE)
         part = np.repeat(np.arange(len(parts)), list(map(len, parts)))

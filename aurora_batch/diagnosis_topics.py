@@ -97,14 +97,19 @@ def _retention(
         yield warning(check, what, "kafka-configs: retention.bytes=-1, and watch the disk")
 
 
-def _sizes(role: str, topic: TopicView, _: ClusterView, __: Settings) -> Iterator[Finding]:
+def _sizes(role: str, topic: TopicView, _: ClusterView, settings: Settings) -> Iterator[Finding]:
     """A reply that is refused comes back for ever."""
     if topic.config is None or role in ("requests", "outcomes"):
         return
+    check = f"topic {topic.name}"
     most = int(topic.config.get("max.message.bytes", RECORD))
     if most < RECORD:
         what = f"max.message.bytes {most}: a large reply is refused, and stops its shard"
-        yield unsafe(f"topic {topic.name}", what, f"kafka-configs: max.message.bytes={RECORD}")
+        yield unsafe(check, what, f"kafka-configs: max.message.bytes={RECORD}")
+    unpacks = topic.config.get("compression.type", "producer") == "uncompressed"
+    if unpacks and settings.kafka.compression != "none":
+        what = "compression.type uncompressed: a batch is unpacked there, and refused if too large"
+        yield unsafe(check, what, "kafka-configs: compression.type=producer")
 
 
 CHECKS = (_copies, _cleanup, _retention, _sizes)

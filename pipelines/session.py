@@ -8,9 +8,10 @@ by itself.
                    committed offsets and seek to them, the ledger, and again the recent requests
                    that its reserve prices come from
     1  poll        records into the open micro-batch, until too many bytes are in flight
-    2  decode      in a thread, while the micro-batch before is decided; a small one with step 3
-    3  decide      |  in another thread, while the next micro-batch fills
-    4  stage       |  decisions, dead letters and the ledger as record batches
+    2  decode      in a thread, while the micro-batch before is decided
+    3  decide      in another thread, while the next micro-batch fills
+    4  stage       decisions, dead letters and the ledger as record batches, in the first thread,
+                   while the next one is decided; of a small one, 2 to 4 are one step in the other
     5  commit      all of them and the offsets: one transaction, or sends awaited, then offsets
     6  advance     counts, observers; the batch leaves the account of what is in flight
     7  abort       whatever fails in 0 to 5 ends the session: the producer is thrown away,
@@ -26,7 +27,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,14 +72,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Work:
-    """A micro-batch that is decided and staged."""
+    """A micro-batch that is decided."""
 
     batch: Batch
     decode_s: float
     fleet: Fleet
     decided: Decided
-    staged: Staged
+    snapshot: Message  # the ledger's
     rows: NDArray[np.int64]  # requests of each record
+    staged: Staged | None = None
 
 
 class Session:
@@ -91,7 +93,8 @@ class Session:
         self._topics = worker.settings.kafka.topics
         self._closed: asyncio.Queue[Batch | None] = asyncio.Queue()  # bounded by its bytes
         self._decoded: asyncio.Queue[Question | None] = asyncio.Queue(1)
-        self._worked: asyncio.Queue[Work | None] = asyncio.Queue(1)
+        self._decided: asyncio.Queue[Work | None] = asyncio.Queue(1)
+        self._staged: asyncio.Queue[Work | None] = asyncio.Queue(1)
         self._intake = MicroBatch(worker.settings.router.batch, worker.clock)
         self._unsettled = 0  # batches that are closed and not yet committed
         self._bytes = 0
@@ -119,6 +122,7 @@ class Session:
                     tasks.create_task(self._poll())
                     tasks.create_task(self._decode())
                     tasks.create_task(self._decide())
+                    tasks.create_task(self._stage())
                     tasks.create_task(self._commit())
             except BaseExceptionGroup as group:
                 raise _foremost(group) from None
@@ -195,7 +199,7 @@ class Session:
         return Question(batch, read, self._worker.clock() - began)
 
     async def _decide(self) -> None:
-        """Steps 3 and 4, in their thread; the fleet is swapped here, between batches."""
+        """Step 3, in its thread; the fleet is swapped here, between batches."""
         loop = asyncio.get_running_loop()
         while question := await self._decoded.get():
             if self._stop.is_set():
@@ -207,8 +211,8 @@ class Session:
             self._state = work.decided.state
             self._look_ahead(fleet)
             self._worker.account.decoded(work.batch.records, work.rows)
-            await self._worked.put(work)
-        await self._worked.put(None)
+            await self._decided.put(work)
+        await self._decided.put(None)
         self._room.set()  # nothing will be committed any more that could make room
 
     def _look_ahead(self, fleet: Fleet) -> None:
@@ -224,6 +228,7 @@ class Session:
         self._asked = asked
 
     def _work(self, question: Question, fleet: Fleet, state: RouterState) -> Work:
+        small = question.read is None
         if question.read is None:
             question = self._question(question)
         assert question.read is not None
@@ -232,20 +237,32 @@ class Session:
         snapshot = Message(
             snapshots.save(decided.state, sample=False), self._worker.identity.encode()
         )
-        staged = self._sink.stage(
-            {
-                self._topics.decisions: decided.decision_messages,
-                self._topics.dead_letters: decided.dead_letters,
-                self._topics.ledger: [snapshot],
-            }
-        )
         rows = progress.rows_of(decided.decoded, len(records))
-        return Work(question.batch, question.decode_s, fleet, decided, staged, rows)
+        work = Work(question.batch, question.decode_s, fleet, decided, snapshot, rows)
+        return self._with_batches(work) if small else work
+
+    async def _stage(self) -> None:
+        """Step 4, in the thread that decodes."""
+        loop = asyncio.get_running_loop()
+        while work := await self._decided.get():
+            if work.staged is None:
+                work = await loop.run_in_executor(self._worker.decoding, self._with_batches, work)
+            await self._staged.put(work)
+        await self._staged.put(None)
+
+    def _with_batches(self, work: Work) -> Work:
+        messages = {
+            self._topics.decisions: work.decided.decision_messages,
+            self._topics.dead_letters: work.decided.dead_letters,
+            self._topics.ledger: [work.snapshot],
+        }
+        return replace(work, staged=self._sink.stage(messages))
 
     async def _commit(self) -> None:
         """Steps 5 and 6."""
         while work := await self._next():
-            decided = work.decided
+            decided, staged = work.decided, work.staged
+            assert staged is not None
             outcome = progress.Outcome(
                 progress.next_offsets(work.batch.records),
                 decided.decisions.num_rows,
@@ -255,7 +272,7 @@ class Session:
             self._worker.account.committing(outcome)
             # Those of quiet partitions as well: brokers forget what is not committed for a week.
             offsets = {**self._worker.account.committed, **outcome.offsets}
-            await self._sink.commit(work.staged, offsets, self._source)
+            await self._sink.commit(staged, offsets, self._source)
             self._worker.account.done(outcome)
             self.commits += 1
             self._bytes -= work.batch.bytes
@@ -268,7 +285,7 @@ class Session:
         """Return what is to be committed next; while there is nothing, commit the same again."""
         while True:
             try:
-                return await asyncio.wait_for(self._worked.get(), RECOMMIT_S)
+                return await asyncio.wait_for(self._staged.get(), RECOMMIT_S)
             except TimeoutError:
                 nothing = self._sink.stage({})
                 await self._sink.commit(nothing, self._worker.account.committed, self._source)

@@ -82,6 +82,8 @@ UNSAFE = {
     "letters compacted": (with_topic(topic("requests.dlq", cleanup_policy="compact")), "=delete"),
     "requests kept too short": (with_topic(topic("requests", retention_ms="30000")), "retention"),
     "replies too large": (with_topic(topic("decisions", max_message_bytes="100000")), "max.mess"),
+    "unpacked there": (with_topic(topic("decisions", compression_type="uncompressed")),
+                       "compression.type=producer"),
     "no leader": (with_topic(replace(topic("requests"), leaderless=(2,))), "start the brokers"),
     "too few in sync": (with_topic(replace(topic("ledger", cleanup_policy="compact"), in_sync=1)),
                         "start the brokers"),

@@ -81,7 +81,8 @@ def _translate(error: Any, doing: str, bootstrap: str) -> BrokerError:
     if isinstance(error, _TOO_LARGE):
         return BrokerError(
             f"{bootstrap} refuses a record as too large; raise max.message.bytes of the topic, or "
-            "lower kafka.max_message_bytes to it"
+            "lower kafka.max_message_bytes to it; if the topic has compression.type=uncompressed, "
+            "set that to producer"
         )
     if isinstance(error, kafka_errors.OffsetOutOfRangeError):
         return BrokerError(
