@@ -6,6 +6,7 @@ Nothing here waits, and nothing is kept: the state goes in and comes out.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -36,7 +37,8 @@ class Decided:
     state: RouterState
     decision_messages: Messages
     dead_letters: Messages
-    decide_s: float
+    decide_s: float  # score and solve
+    reply_s: float  # decisions and their messages
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def decide(
     state: RouterState,
     settings: Settings,
     again: Trail | None = None,
+    prepare: Callable[[RouterState], None] | None = None,
 ) -> Decided:
     """Decide a micro-batch.
 
@@ -79,13 +82,20 @@ def decide(
         What `decode` made of them.
     again
         The trail of this micro-batch, where it was decided before: its solves end where they did.
+    prepare
+        Called with the state behind the batch before its decisions are written down: what the next
+        batch needs can be found meanwhile, in another thread.
     """
     began = time.perf_counter()
     most = settings.kafka.max_message_bytes
     decoded, dead_letters = read.decoded, read.dead_letters
     while True:
-        steps, decisions = _decided(records, decoded, fleet, state, settings, again)
+        steps, order = _decided(records, decoded, fleet, state, settings, again)
+        after = steps[-1].state if steps else state
         done = time.perf_counter()
+        if prepare is not None:
+            prepare(after)
+        decisions = _decisions(steps, order)
         messages = replies.decision_messages(records, decoded.index, decisions, most)
         large = replies.oversized(records, decoded.index, decisions, messages, most)
         if not large:
@@ -103,10 +113,11 @@ def decide(
         decoded=decoded,
         decisions=decisions,
         batches=batches,
-        state=steps[-1].state if steps else state,
+        state=after,
         decision_messages=messages,
         dead_letters=dead_letters,
         decide_s=done - began,
+        reply_s=time.perf_counter() - done,
     )
 
 
@@ -117,19 +128,21 @@ def _decided(
     state: RouterState,
     settings: Settings,
     again: Trail | None,
-) -> tuple[list[Step], pa.Table]:
-    """Return the steps of a batch, and its decisions in the order of its requests."""
+) -> tuple[list[Step], NDArray[np.int64] | None]:
+    """Return the steps of a batch; and the order of its requests, where it is not theirs."""
     requests = with_origins(records, decoded)
     order = _by_window(requests, settings)
     if order is not None:
         requests = requests.take(pa.array(order))
     net = Safety(deadline_s=SAFETY * settings.router.solver.deadline_ms / 1e3)
     safeties = repeat(net) if again is None else again.safeties()
-    steps = list(router.decide(requests, fleet, state, settings, safeties=safeties))
+    return list(router.decide(requests, fleet, state, settings, safeties=safeties)), order
+
+
+def _decisions(steps: list[Step], order: NDArray[np.int64] | None) -> pa.Table:
+    """Return the decisions in the order of their requests."""
     decisions = pa.concat_tables([s.decisions for s in steps] or [DECISION_SCHEMA.empty_table()])
-    if order is not None:
-        decisions = decisions.take(pa.array(np.argsort(order)))
-    return steps, decisions
+    return decisions if order is None else decisions.take(pa.array(np.argsort(order)))
 
 
 def requests_of(records: Records, settings: Settings) -> pa.Table:

@@ -66,8 +66,10 @@ TABLE = (
     Metric("histogram", "batch_wait_seconds", "Age of a micro-batch when it closed", (),
            STAGE_BUCKETS),
     Metric("histogram", "decode_seconds", "Payloads to columns, a micro-batch", (), STAGE_BUCKETS),
-    Metric("histogram", "score_seconds", "Filter, score and decisions, a batch", (), STAGE_BUCKETS),
+    Metric("histogram", "score_seconds", "Filter and score, a micro-batch", (), STAGE_BUCKETS),
     Metric("histogram", "solve_seconds", "Allocation, a batch", (), STAGE_BUCKETS),
+    Metric("histogram", "reply_seconds", "Decisions and their messages, a micro-batch", (),
+           STAGE_BUCKETS),
     Metric("histogram", "emit_seconds", "Send and commit, a micro-batch", (), STAGE_BUCKETS),
     Metric("gauge", "batch_value", "Value of the last batch"),
     Metric("gauge", "batch_bound", "Dual bound of the last batch"),
@@ -120,7 +122,8 @@ class Committed:
     unknown_fields: int
     wait_s: float
     decode_s: float
-    decide_s: float  # solve included
+    decide_s: float  # score and solve
+    reply_s: float
     emit_s: float
     at: float  # seconds since the epoch
 
@@ -303,6 +306,7 @@ class Metrics:
                 ("batch_wait_seconds", done.wait_s),
                 ("decode_seconds", done.decode_s),
                 ("score_seconds", max(0.0, done.decide_s - solve)),
+                ("reply_seconds", done.reply_s),
                 ("emit_seconds", done.emit_s),
             ):
                 self._distributions[name].observe(np.array([seconds]))

@@ -28,6 +28,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -209,15 +210,14 @@ class Session:
                 self._worker.deciding, self._work, question, fleet, self._state
             )
             self._state = work.decided.state
-            self._look_ahead(fleet)
             self._worker.account.decoded(work.batch.records, work.rows)
             await self._decided.put(work)
         await self._decided.put(None)
         self._room.set()  # nothing will be committed any more that could make room
 
-    def _look_ahead(self, fleet: Fleet) -> None:
+    def _look_ahead(self, fleet: Fleet, state: RouterState) -> None:
         """Do beside the batches what later ones need: reserve prices until they are charged."""
-        asked, cut = self._state.outlook.asked, self._state.outlook.sample.cut
+        asked, cut = state.outlook.asked, state.outlook.sample.cut
         if cut is not None and cut is not self._cut:
             self._worker.sampling.submit(cut.found)
         self._cut = cut
@@ -233,7 +233,10 @@ class Session:
             question = self._question(question)
         assert question.read is not None
         records = question.batch.records
-        decided = engine.decide(records, question.read, fleet, state, self._worker.settings)
+        decided = engine.decide(
+            records, question.read, fleet, state, self._worker.settings,
+            prepare=partial(self._look_ahead, fleet),
+        )  # fmt: skip
         snapshot = Message(
             snapshots.save(decided.state, sample=False), self._worker.identity.encode()
         )
@@ -302,6 +305,7 @@ class Session:
             wait_s=work.batch.wait_s,
             decode_s=work.decode_s,
             decide_s=decided.decide_s,
+            reply_s=decided.reply_s,
             emit_s=now - began,
             at=time.time(),
         )

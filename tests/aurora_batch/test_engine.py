@@ -1,7 +1,13 @@
 """A micro-batch decided: row for row, window by window."""
 
-from aurora_batch import engine, router
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from aurora_batch import decisions, engine, router
 from aurora_batch.fleet import default_fleet
+from aurora_batch.router import RouterState
 from aurora_batch.schema import Record, Records
 from aurora_batch.settings import Settings
 from tests.streaming import request
@@ -38,3 +44,26 @@ def test_a_batch_of_bad_records_leaves_the_state() -> None:
 
     assert (len(done.dead_letters), len(done.decision_messages), done.batches) == (2, 0, ())
     assert done.state.ledger.batches == 0
+
+
+def test_the_state_is_known_before_the_decisions_are_written_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever prepares the next batch has the state behind this one, and has it early."""
+    settings, fleet = Settings(), default_fleet()
+    batch = Records.of(records(10, 20, 70))
+    known: list[RouterState] = []
+    written: list[int] = []
+    write = decisions.table
+
+    def table(*arguments: Any) -> pa.Table:
+        written.append(len(known))
+        return write(*arguments)
+
+    monkeypatch.setattr(decisions, "table", table)
+    state = router.initial_state(fleet, settings)
+    read = engine.decode(batch, settings)
+    done = engine.decide(batch, read, fleet, state, settings, prepare=known.append)
+
+    assert [s is done.state for s in known] == [True]
+    assert written == [1, 1]  # one for each window, both behind it

@@ -41,7 +41,7 @@ def committed(count: int) -> Committed:
     done = engine.decide(records, engine.decode(records, settings), fleet, state, settings)
     durations = np.linspace(0.001, 0.2, count)
     return Committed(
-        done.decisions, durations, done.decoded.rejections, done.batches, 0, 0.01, 0.02, 0.03,
+        done.decisions, durations, done.decoded.rejections, done.batches, 0, 0.01, 0.02, 0.03, 0.02,
         0.04, 1.0,
     )  # fmt: skip
 
