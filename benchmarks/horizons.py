@@ -68,11 +68,13 @@ def horizon(
     settings: Settings = SETTINGS,
     per_window: int = PER_WINDOW,
     picky: float = 0.0,
+    flexible: float = 0.0,
 ) -> Horizon:
     """Return a family's log for a fleet of `pools` offers, each a pool of its own.
 
     The mean window, without one at whose end demand stops, wants `load` x the fleet's capacity.
-    Of the requests, a share `picky` limits latency and reputation, too.
+    Of the requests, a share `picky` limits latency and reputation, too, and a share `flexible` runs
+    on any GPU, anywhere, at any price.
     """
     family = FAMILIES[name]
     rng = np.random.default_rng([seed, pools, list(FAMILIES).index(name)])
@@ -87,7 +89,7 @@ def horizon(
     mean = float(hours[at < normal * TENTHS].sum()) / normal
     capacity = mean / (load if family.load is None else family.load)
     providers = _providers(pools, capacity, np.random.default_rng([seed, pools]))
-    log = _requests(at, hours, picky, rng)
+    log = _requests(at, hours, picky, flexible, rng)
     return Horizon(family, log, fleet_from_settings(providers), _settings(family, settings))
 
 
@@ -110,7 +112,9 @@ def _providers(m: int, capacity: float, rng: np.random.Generator) -> dict[str, P
     }
 
 
-def _requests(at: F64, hours: F64, picky: float, rng: np.random.Generator) -> pa.Table:
+def _requests(
+    at: F64, hours: F64, picky: float, flexible: float, rng: np.random.Generator
+) -> pa.Table:
     """One GPU type or, one in five, any of two; anywhere one in three; some limits."""
     n, kinds = at.size, len(GPUS)
     gpu = rng.integers(0, kinds, (n, 2))
@@ -121,13 +125,16 @@ def _requests(at: F64, hours: F64, picky: float, rng: np.random.Generator) -> pa
     free = rng.random(n) < 0.6
     priority = rng.choice([1.0, 2.0, 4.0], n, p=[0.6, 0.3, 0.1])
     unsaid = rng.random(n) >= picky
+    anything = rng.random(n) < flexible
+    both.append("|".join(sorted(GPUS)))
+    wanted = np.where(anything, len(both) - 1, gpu[:, 0] * kinds + gpu[:, 1])
     return workload.table(
         int(workload.START.timestamp() * 1e6) + (at * (WINDOW_US / TENTHS)).astype(np.int64),
         workload_type=pa.repeat("general", n),
-        gpu_type=workload.words(both, gpu[:, 0] * kinds + gpu[:, 1]),
-        region=workload.words([*REGIONS, "global"], place),
+        gpu_type=workload.words(both, wanted),
+        region=workload.words([*REGIONS, "global"], np.where(anything, len(REGIONS), place)),
         gpu_hours=pa.array(hours),
-        max_price=pa.array(limit, mask=free),
+        max_price=pa.array(limit, mask=free | anything),
         max_latency_ms=pa.array(rng.uniform(150.0, 500.0, n), mask=unsaid),
         min_reputation=pa.array(rng.uniform(40.0, 80.0, n), mask=unsaid),
         priority=pa.array(priority),
@@ -190,8 +197,10 @@ def rows(args: argparse.Namespace, done: Callable[[], None]) -> Iterator[dict[st
     for pools, name, load in cases(args):
         got = []
         for seed in range(args.seeds):
-            said = {"per_window": args.per_window, "picky": args.picky}
-            h = horizon(name, load, pools, seed, settings=settings, **said)
+            h = horizon(
+                name, load, pools, seed, settings=settings, per_window=args.per_window,
+                picky=args.picky, flexible=args.flexible,
+            )  # fmt: skip
             got.append(shares(h, args.contestants))
             done()
         mean = dict(zip(args.contestants, np.mean(got, axis=0).tolist(), strict=True))
@@ -270,6 +279,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--picky", type=float, default=0.0, metavar="SHARE",
         help="of the requests, that limit latency and reputation as well (default: 0)",
     )  # fmt: skip
+    parser.add_argument(
+        "--flexible", type=float, default=0.0, metavar="SHARE",
+        help="of the requests, that run on any GPU type, anywhere, at any price (default: 0)",
+    )  # fmt: skip
     parser.add_argument("--weigh-by", choices=["request", "gpu_hours"], default="request")
     parser.add_argument("--chart", type=Path, metavar="PNG", help="draw shares over loads as well")
     cli_options.common(parser)
@@ -278,8 +291,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     for said, known in ((args.families, FAMILIES), (args.contestants, (*NAMES, BY_PRICE))):
         if unknown := set(said) - set(known):
             parser.error(f"expected some of {', '.join(known)}, got {', '.join(sorted(unknown))}")
-    if not 0.0 <= args.picky <= 1.0:
-        parser.error(f"--picky {args.picky}: expected a share from 0 to 1")
+    for option, share in (("--picky", args.picky), ("--flexible", args.flexible)):
+        if not 0.0 <= share <= 1.0:
+            parser.error(f"{option} {share}: expected a share from 0 to 1")
     for option, number in (("--seeds", args.seeds), ("--per-window", args.per_window)):
         if number < 1:
             parser.error(f"{option} {number}: expected a number >= 1")

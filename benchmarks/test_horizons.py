@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from aurora_batch import router
@@ -12,7 +13,7 @@ from aurora_batch.model import Policy
 from aurora_batch.settings import Settings
 from aurora_batch.warm_up import warm_up
 from benchmarks.families import FAMILIES, TENTHS
-from benchmarks.horizons import NAMES, WINDOW_US, Horizon, horizon, judge
+from benchmarks.horizons import GPUS, NAMES, WINDOW_US, Horizon, horizon, judge
 
 
 @pytest.mark.parametrize("family", ["steady", "late", "burst"])
@@ -89,3 +90,21 @@ def test_the_same_seed_gives_the_same_log() -> None:
     assert first.fleet.version == again.fleet.version
     assert not first.requests.equals(other.requests)
     assert Settings().router.objective == first.settings.router.objective
+
+
+def test_shares_of_the_requests_are_choosy_or_not() -> None:
+    """`picky` ones limit latency and reputation, `flexible` ones run on any GPU, anywhere."""
+    plain = horizon("steady", 1.2, 7, per_window=1000).requests
+    picky = horizon("steady", 1.2, 7, per_window=1000, picky=0.65).requests
+    flexible = horizon("steady", 1.2, 7, per_window=1000, flexible=0.3).requests
+    anything = pc.equal(flexible["gpu_type"], "|".join(sorted(GPUS)))
+    taken = flexible.filter(anything)
+
+    assert plain["max_latency_ms"].null_count == plain["min_reputation"].null_count == len(plain)
+    assert picky["max_latency_ms"].is_valid().to_numpy().mean() == pytest.approx(0.65, abs=0.03)
+    assert picky["min_reputation"].is_valid().equals(picky["max_latency_ms"].is_valid())
+    assert len(taken) / len(flexible) == pytest.approx(0.3, abs=0.03)
+    assert set(taken["region"].to_pylist()) == {"global"}
+    assert taken["max_price"].null_count == len(taken)
+    rest = pc.invert(anything)
+    assert flexible.filter(rest).equals(plain.filter(rest))
