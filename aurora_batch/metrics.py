@@ -7,7 +7,6 @@ time. Labels are bounded: providers, pools and tenants that are configured, the 
 from collections import Counter as Counts
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from threading import Lock
 from typing import Literal
 
@@ -21,7 +20,7 @@ from prometheus_client.registry import Collector
 from aurora_batch.allocation import Prices
 from aurora_batch.demand import Forecast
 from aurora_batch.fleet import Fleet
-from aurora_batch.model import Reason
+from aurora_batch.model import STATUS_OF_REASON, Reason
 from aurora_batch.outlook import Outlook
 from aurora_batch.progress import Account
 from aurora_batch.router import BatchRecord
@@ -314,22 +313,23 @@ class Metrics:
     def _count_decisions(self, done: Committed) -> None:
         if not done.decisions.num_rows:
             return
-        group = np.zeros(done.decisions.num_rows, np.int64)
-        names: list[list[str]] = []
-        for column in ("provider", "status", "reason", "policy"):
-            values = done.decisions[column].combine_chunks().dictionary_encode("encode")
-            names.append([NO_PROVIDER if v is None else v for v in values.dictionary.to_pylist()])
-            group = group * len(names[-1]) + values.indices.to_numpy()
+        where, reason = (
+            done.decisions[name].combine_chunks().dictionary_encode("encode")
+            for name in ("provider", "reason")
+        )
+        providers = [p or NO_PROVIDER for p in where.dictionary.to_pylist()]
+        reasons = reason.dictionary.to_pylist()
+        group = where.indices.to_numpy().astype(np.int64) * len(reasons) + reason.indices.to_numpy()
         durations = self._distributions["route_duration_seconds"]
-        binned, total = durations.binned(done.durations, group, prod(map(len, names)))
-        sizes = binned.sum(axis=1)
+        binned, total = durations.binned(done.durations, group, len(providers) * len(reasons))
+        sizes, policy = binned.sum(axis=1), str(done.batches[0].policy)
         for found in np.flatnonzero(sizes).tolist():
-            places = np.unravel_index(found, [len(known) for known in names])
-            where, status, reason, policy = (n[i] for n, i in zip(names, places, strict=True))
-            self._counters["route_requests_total"].labels(where, status).inc(int(sizes[found]))
-            if reason != Reason.OK:
-                self._counters["route_failures_total"].labels(where, reason).inc(int(sizes[found]))
-            durations.add(binned[found], float(total[found]), where, policy)
+            provider, why = providers[found // len(reasons)], Reason(reasons[found % len(reasons)])
+            count, status = int(sizes[found]), STATUS_OF_REASON[why]
+            self._counters["route_requests_total"].labels(provider, status).inc(count)
+            if why != Reason.OK:
+                self._counters["route_failures_total"].labels(provider, why).inc(count)
+            durations.add(binned[found], float(total[found]), provider, policy)
 
     def _batch(self, batch: BatchRecord) -> None:
         gauge = self._gauges
