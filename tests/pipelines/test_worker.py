@@ -1,6 +1,7 @@
 """The worker on an embedded broker: nothing lost, neighbours unaffected, counts that add up."""
 
 import asyncio
+import json
 from collections import Counter
 from typing import Any
 
@@ -19,6 +20,7 @@ from aurora_batch.replies import Headers, Message
 from aurora_batch.schema import Records
 from aurora_batch.settings import BatchSettings, RouterSettings
 from aurora_batch.trail import HEADER
+from pipelines import session
 from pipelines.session import Session
 from pipelines.shards import Shard
 from tests import requests
@@ -58,6 +60,31 @@ def test_every_json_request_gets_one_decision_in_its_partition(embedded: str) ->
         assert ids(await decisions_of(settings)) == sorted(f"r{i}" for i in range(1000))
         assert {(r.key, r.partition) for r in replies} == {(r.key, r.partition) for r in asked}
         assert (worker.account.decided, worker.account.in_flight) == (1000, 0)
+
+    run(go())
+
+
+@pytest.mark.parametrize("small", [0, 30_000])
+def test_large_micro_batches_are_staged_beside_the_next_decision(
+    embedded: str, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    """All or some of them, in any order: each request once, batches in their order."""
+    monkeypatch.setattr(session, "SMALL_BYTES", small)
+
+    async def go() -> None:
+        settings = settings_for(embedded, batch=50)
+        padded = (request(i, note="x" * 500 * (i // 50 % 2)) for i in range(1000))
+        await send(settings, padded)
+
+        worker = await drained(settings)
+
+        assert ids(await decisions_of(settings)) == sorted(f"r{i}" for i in range(1000))
+        assert (worker.account.decided, worker.account.in_flight) == (1000, 0)
+        replies = await records_of(settings, settings.kafka.topics.decisions)
+        for partition in range(4):
+            said = [json.loads(r.value or b"") for r in replies if r.partition == partition]
+            made = [(d["window"], int(d["batch_id"].rpartition("-")[2])) for d in said]
+            assert made == sorted(made)
 
     run(go())
 
