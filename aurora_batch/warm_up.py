@@ -23,7 +23,7 @@ import pyarrow as pa
 from numba.core import event
 
 from aurora_batch import router
-from aurora_batch.allocation import Prices, SparseProblem, find_prices, solve
+from aurora_batch.allocation import AllocationProblem, Prices, SparseProblem, find_prices, solve
 from aurora_batch.fleet import Fleet, default_fleet
 from aurora_batch.model import Policy
 from aurora_batch.router import RouterState
@@ -45,6 +45,7 @@ def warm_up(fleet: Fleet, settings: Settings) -> None:
     with Helper() as helper:
         solver()
         helper.wait()
+    exact_part()
     requests = _requests(fleet, settings)
     _read(requests)
     fresh = router.initial_state(fleet, settings)
@@ -76,6 +77,13 @@ def solver() -> None:
     solve(problem, method="dual")
     solve(problem)
     find_prices(problem)
+
+
+def exact_part() -> None:
+    """Load SciPy: a first batch that is short of something would wait for it, 0.2 s or more."""
+    values, demand = np.array([[3.0], [2.0]]), np.array([2.0, 1.5])
+    one_pool = AllocationProblem(values, demand, np.zeros(1, np.int64), np.array([3.0]))
+    solve(one_pool, method="exact")
 
 
 def all_but_solver() -> None:

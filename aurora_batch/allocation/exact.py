@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy  # its parts are imported where they are first used: a worker starts without them
+import scipy  # its parts are loaded where they are first used, in a worker by `warm_up`
 from numpy.typing import NDArray
 
 from aurora_batch.allocation.result import Prices
