@@ -57,8 +57,9 @@ POLL_S = 0.2  # between looks at the stop event
 # Arrow payload holds a thousand requests.
 SMALL_BYTES = 512 * 1024
 WATCH_S = 1.0  # between looks at the end offsets
-# Of the time in which reserve prices are solved beside the batches: at once would slow those down.
-AHEAD_SHARE = 0.25
+# Of the time in which reserve prices are solved beside the batches: at once would slow those down,
+# and with half as much one batch in some hundred waits for them.
+AHEAD_SHARE = 0.5
 RECOMMIT_S = 3600.0  # without a batch, after which the offsets are committed again
 
 
