@@ -90,7 +90,7 @@ def decide(
     most = settings.kafka.max_message_bytes
     decoded, dead_letters = read.decoded, read.dead_letters
     while True:
-        steps, order = _decided(records, decoded, fleet, state, settings, again)
+        steps, order = _steps(records, decoded, fleet, state, settings, again)
         after = steps[-1].state if steps else state
         done = time.perf_counter()
         if prepare is not None:
@@ -121,7 +121,7 @@ def decide(
     )
 
 
-def _decided(
+def _steps(
     records: Records,
     decoded: Decoded,
     fleet: Fleet,
