@@ -55,9 +55,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Kept:
-    """Reserve prices as each request met them, in value per GPU-hour."""
+    """Reserve prices as each refused request met them, in value per GPU-hour."""
 
-    offer: I32  # (n,) the offer where a request's value came nearest to its price, -1 = none
+    offer: I32  # (n,) the offer where its value came nearest to its price, -1 = none
     price: F64  # (n,) there, of its pool and of its tenant's budget
     worth: F64  # (n,) of the request there
 

@@ -31,6 +31,10 @@ I64 = NDArray[np.int64]
 
 ROUTE_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
 STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+# Finer about 5 ms, which a decision of a live micro-batch is meant to take at most.
+DECIDE_BUCKETS = (
+    0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+)  # fmt: skip
 SIZE_BUCKETS = (1.0, 10.0, 100.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 25_000.0, 100_000.0)
 NO_PROVIDER = "none"  # label of requests that no provider got
 
@@ -67,6 +71,7 @@ TABLE = (
     Metric("histogram", "decode_seconds", "Payloads to columns, a micro-batch", (), STAGE_BUCKETS),
     Metric("histogram", "score_seconds", "Filter and score, a micro-batch", (), STAGE_BUCKETS),
     Metric("histogram", "solve_seconds", "Allocation, a batch", (), STAGE_BUCKETS),
+    Metric("histogram", "decide_seconds", "Score and allocate, a micro-batch", (), DECIDE_BUCKETS),
     Metric("histogram", "reply_seconds", "Decisions and their messages, a micro-batch", (),
            STAGE_BUCKETS),
     Metric("histogram", "emit_seconds", "Send and commit, a micro-batch", (), STAGE_BUCKETS),
@@ -305,6 +310,7 @@ class Metrics:
                 ("batch_wait_seconds", done.wait_s),
                 ("decode_seconds", done.decode_s),
                 ("score_seconds", max(0.0, done.decide_s - solve)),
+                ("decide_seconds", done.decide_s),
                 ("reply_seconds", done.reply_s),
                 ("emit_seconds", done.emit_s),
             ):

@@ -6,7 +6,6 @@ from aurora_batch import remedies, scoring
 from aurora_batch.allocation import Allocation, Prices
 from aurora_batch.decisions import Kept, Outcome
 from aurora_batch.policies import Made, Task
-from kernels.pairs import Supply
 
 
 def outcome(task: Task, made: Made) -> Outcome:
@@ -23,21 +22,21 @@ def outcome(task: Task, made: Made) -> Outcome:
     return Outcome(
         made.offer, own, other, other_score, made.stage, made.left,
         prices.pool if prices is not None else None,
-        _kept(task, made.left),
+        _kept(task, made),
         remedies.remedy(task, made.offer, made.left, prices),
     )  # fmt: skip
 
 
-def _kept(task: Task, left: Supply) -> Kept | None:
-    """Where each request came nearest to the reserve prices, and what both were there.
+def _kept(task: Task, made: Made) -> Kept | None:
+    """Where each refused request came nearest to the reserve prices, and what both were there.
 
     Of the offers with room for it, if there are any: elsewhere it was not the price.
     """
     if task.reserve is None:
         return None
     hours, tenant = task.columns.requests.hours, task.columns.requests.tenant
-    nearest = task.nearest_of(left)
-    at = np.flatnonzero(nearest >= 0)
+    nearest = task.nearest_of(made.left)
+    at = np.flatnonzero((nearest >= 0) & (made.offer < 0))
     pair = nearest[at]
     offer = np.full(hours.size, -1, np.int32)
     offer[at] = task.problem.indices[pair]

@@ -54,8 +54,9 @@ LEAST_OFTEN = 30
 # Prices are charged after this part of the time, or of the GPU-hours, between two of them, so that
 # they are solved by then; at once where a single batch brings that much.
 DELAY = 1 / 4
-# Requests, evenly taken from the sample, that prices are solved from; where a batch waits for them.
-MOST_PRICED, FIRST_PRICED = 16_384, 4_096
+# Requests, evenly taken from the sample, that prices are solved from: so many for each price, which
+# few prices need few of, within limits; and the least where a batch waits for them.
+PRICED, MOST_PRICED, FIRST_PRICED = 400, 16_384, 4_096
 
 
 class Once:
@@ -124,7 +125,7 @@ class Asked:
     outlook: Outlook
     ledger: Ledger
     at_once: bool = True  # from the next batch on
-    most: int = MOST_PRICED  # requests to solve them from
+    most: int = MOST_PRICED  # requests to solve them from, and no more than few prices need
     once: Once = field(default_factory=Once)
 
 
@@ -189,6 +190,7 @@ def observe(
     if after.asked is None and _passed(after, now_us, 1.0, settings):
         first_us = int(max(event_us.min(initial=now_us), outlook.demand.window_us))
         batch = replace(after, solved_us=first_us, fresh_hours=float(hours.sum()))
+        after = replace(after, sample=after.sample.gathered())
         asked = Asked(after, ledger, _passed(batch, now_us, DELAY, settings))
         return replace(after, asked=asked, solved_us=now_us, fresh_hours=0.0)
     return after
@@ -227,9 +229,10 @@ def _reserve_prices(asked: Asked, fleet: Fleet, settings: Settings, meter: Meter
     if forecast is None or forecast.hours <= 0 or requests.num_rows < LEAST_SAMPLE:
         return none
     tenants = Tenants.from_settings(settings)
-    if requests.num_rows > asked.most:
-        rows = np.arange(asked.most) * requests.num_rows // asked.most
-        requests = requests.take(pa.array(rows))
+    prices = ledger.pool_left.size + ledger.budget_left.size
+    most = min(asked.most, max(FIRST_PRICED, PRICED * prices))
+    if requests.num_rows > most:
+        requests = requests.take(pa.array(np.arange(most) * requests.num_rows // most))
     columns = scoring.columns(requests, fleet, tenants)
     whole = Supply(ledger.pool_total.copy(), ledger.pool_total.copy(), tenants.budget.copy())
     problem = Task(columns, fleet, whole, settings.router).problem

@@ -3,8 +3,9 @@
 It is part of the router's state, yet not of its snapshots: those name the offsets that it came
 from, and a successor reads the requests again.
 
-Requests are added piece by piece. Now and then the pieces are cut down to the latest requests, by
-whoever asks for those first: a worker does so beside its batches, and none of them waits.
+Requests are added piece by piece. When they are needed or grow too many, the pieces are cut down to
+the latest requests, by whoever asks for those first: a worker does so beside its batches, and none
+of them waits.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,9 @@ from aurora_batch.schema import REQUEST_SCHEMA
 
 I64 = NDArray[np.int64]
 
-PIECES = 64  # tables that a sample may lie in, beside those that are cut
+# What a sample may lie in beside what is cut: so many tables, of so many times its requests. To cut
+# four times as many takes twice as long.
+PIECES, HELD = 64, 4
 
 SAMPLED = (
     "request_id", "requested_at", "tenant_id", "gpu_type", "region", "gpu_hours", "max_price",
@@ -77,11 +80,16 @@ class Sample:
         piece = requests.select(_SCHEMA.names)
         spans = _wider(self.spans, _spans(piece))
         more = Sample(self.most, (*self.pieces, piece), spans, self.cut, self.cut_from)
-        if len(more.pieces) <= PIECES and sum(p.num_rows for p in more.pieces) <= self.most:
-            return more
+        rows = sum(p.num_rows for p in more.pieces)
+        return more if len(more.pieces) <= PIECES and rows <= HELD * self.most else more.gathered()
+
+    def gathered(self) -> "Sample":
+        """Return the same, to be cut: found once for all who need it."""
+        if not self.pieces:
+            return self
         # Where it is from is known of what was cut the last time: that was found long since.
         before: Spans = {} if self.cut is None else self.cut.found()[1]
-        return Sample(self.most, cut=Cut(more), cut_from=_wider(before, spans))
+        return Sample(self.most, cut=Cut(self), cut_from=_wider(before, self.spans))
 
     @property
     def rows(self) -> int:
@@ -92,9 +100,11 @@ class Sample:
     def table(self) -> pa.Table:
         """Return them as one table, in order."""
         before = () if self.cut is None else (self.cut.found()[0],)
+        if before and not self.pieces:
+            return before[0]
         whole = _once_each(pa.concat_tables([_SCHEMA.empty_table(), *before, *self.pieces]))
         first = max(whole.num_rows - self.most, 0)
-        order = _by_time(whole)
+        order = _by_time(whole, first)
         if order is not None:
             whole, first = whole.take(pa.array(order[first:])), 0
         return whole.slice(first).combine_chunks()
@@ -138,18 +148,20 @@ def _once_each(requests: pa.Table) -> pa.Table:
     return whole.take(pa.array(np.sort(order[first])))
 
 
-def _by_time(requests: pa.Table) -> I64 | None:
-    """Return the order by time and then id, None where they have it already.
+def _by_time(requests: pa.Table, first: int) -> I64 | None:
+    """Return the order by time and then id from place `first` on, None where they have it already.
 
-    Ids are compared only where times are the same: most of the time requests differ in that.
+    What comes before that is in any order. Ids are compared only where times are the same.
     """
     times = requests["requested_at"].cast(pa.int64()).to_numpy()
     if bool((times[1:] > times[:-1]).all()):
         return None
     order = np.argsort(times, kind="stable")
-    same = np.diff(times[order]) == 0
+    ordered = times[order]
+    low = int(np.searchsorted(ordered, ordered[min(first, ordered.size - 1)]))
+    same = np.diff(ordered[low:]) == 0
     if same.any():
-        tied = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
+        tied = low + np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
         some = requests.select(["requested_at", "request_id"]).take(pa.array(order[tied]))
         by = [("requested_at", "ascending"), ("request_id", "ascending")]
         order[tied] = order[tied][pc.sort_indices(some, by).to_numpy()]

@@ -15,13 +15,13 @@ from benchmarks.stream.place import PARTITIONS, Place
 from benchmarks.stream.throughput import Progress
 from tests.storm.watch import fetched
 
-STAGES = ("aurora_score_seconds_bucket", "aurora_solve_seconds_bucket")
+DECIDE = "aurora_decide_seconds_bucket"
 QS = (50, 95, 99, 99.9)
 BEGIN_S = 90.0
 WARM, WARM_RATE = 6.0, 10_000.0  # times the warm-up of a rate
 DRAIN_S = 8.0  # after the last request; what is not decided then cannot keep up
 F64 = NDArray[np.float64]
-Buckets = dict[str, dict[float, float]]  # stage -> upper edge, seconds -> observations up to it
+Buckets = dict[float, float]  # upper edge, seconds -> observations up to it
 
 
 def swept(
@@ -79,18 +79,17 @@ def _phase(
         feed.go()
         feed.line("began")
         time.sleep(warm_s)
-        before = stages_of(port)
+        before = decide_buckets(port)
         feed.wait(warm_s + seconds + BEGIN_S)
         _wait(reader, drain_s)
-        after = stages_of(port)
+        after = decide_buckets(port)
         took, late = feed.latest("seconds") or np.nan, feed.latest("latest_s") or 0.0
     times = joined(np.load(sent), received, warm=round(warm_s * rate))
     p50, p95, p99, p999 = (float(np.percentile(times, q)) if times.size else np.nan for q in QS)
     sustained = times.size == count - round(warm_s * rate)
-    decide = sum(quantile(before[stage], after[stage], 0.99) for stage in STAGES)
     return Latency(
         cell.name, rate, count / took, 1e3 * late, p50, p95, p99, p999,
-        1e3 * decide, int(times.size), bool(sustained),
+        1e3 * quantile(before, after, 0.99), int(times.size), bool(sustained),
     )  # fmt: skip
 
 
@@ -117,17 +116,17 @@ def joined(sent: NDArray[np.int64], received: object, warm: int) -> F64:
     return np.asarray((at - sent[number]) / 1e6, np.float64)
 
 
-def stages_of(port: int) -> Buckets:
-    """Return the histograms of the stages of a decision."""
-    found: Buckets = {stage: {} for stage in STAGES}
-    for family in text_string_to_metric_families(fetched(port, "/metrics")):
-        for sample in family.samples:
-            if sample.name in found:
-                found[sample.name][float(sample.labels["le"])] = sample.value
-    return found
+def decide_buckets(port: int) -> Buckets:
+    """Return the histogram of how long decisions took."""
+    return {
+        float(sample.labels["le"]): sample.value
+        for family in text_string_to_metric_families(fetched(port, "/metrics"))
+        for sample in family.samples
+        if sample.name == DECIDE
+    }
 
 
-def quantile(before: dict[float, float], after: dict[float, float], q: float) -> float:
+def quantile(before: Buckets, after: Buckets, q: float) -> float:
     """Return a quantile, seconds, of what was observed between; linear within a bucket."""
     edges = np.array([0.0, *after])
     counts = np.array([0.0, *(n - before.get(edge, 0.0) for edge, n in after.items())])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aurora_batch import outlook, router
 from aurora_batch.outlook import DELAY, LEAST_OFTEN, SHARE, Asked, Outlook
 from aurora_batch.router import RouterState, Step
-from aurora_batch.sample import OFFSETS, ORIGIN, PIECES, SAMPLED, Sample
+from aurora_batch.sample import HELD, OFFSETS, ORIGIN, PIECES, SAMPLED, Sample
 from tests.aurora_batch import windows
 from tests.aurora_batch.windows import SAMPLE, Log
 from tests.requests import NOON, table
@@ -53,17 +53,21 @@ def entered(seen: Outlook, now_us: int, log: Log | None = None) -> Outlook:
     sizes=st.lists(st.integers(0, 12), max_size=2 * PIECES),
     most=st.sampled_from([1, 7, 50, 10_000]),
     shuffled=st.booleans(),
+    needed=st.sets(st.integers(0, 2 * PIECES)),
 )
-def test_a_sample_is_the_latest_requests(sizes: list[int], most: int, shuffled: bool) -> None:
-    """By event time and id, at most so many, however they came, in whatever pieces and order."""
+def test_a_sample_is_the_latest_requests(
+    sizes: list[int], most: int, shuffled: bool, needed: set[int]
+) -> None:
+    """By event time and id, at most so many, however they came and whenever they were gathered."""
     order = np.random.default_rng(1).permutation(MANY.num_rows)
     requests = MANY.take(pa.array(order)) if shuffled else MANY
     sample, at = Sample(most), 0
-    for size in sizes:
+    for turn, size in enumerate(sizes):
         at = min(at, requests.num_rows - size)
         sample, at = sample.add(requests.slice(at, size)), at + size
         assert len(sample.pieces) <= PIECES
-        assert sum(p.num_rows for p in sample.pieces) <= most
+        assert sum(p.num_rows for p in sample.pieces) <= HELD * most
+        sample = sample.gathered() if turn in needed else sample
     seen = requests.slice(0, at).sort_by(
         [("requested_at", "ascending"), ("request_id", "ascending")]
     )
@@ -96,6 +100,7 @@ def test_a_sample_knows_where_its_requests_are_from(most: int) -> None:
     sample = Sample(most)
     for i in range(6):
         sample = sample.add(requests.slice(i, 1))
+        sample = sample.gathered() if i in {2, 5} else sample
 
     held = sample.table()[ORIGIN].to_pylist()
     spans = {p: [o for o in some if p * OFFSETS + o in held] for p, some in offsets.items()}
