@@ -5,7 +5,7 @@ highest offset seen of its partition. A batch whose commit nobody knows the end 
 the committed offsets are read again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,12 @@ class Outcome:
     offsets: Offsets
     decided: int
     dead: int
+
+
+def together(outcomes: Sequence[Outcome]) -> Outcome:
+    """Return what micro-batches, in their order, add when one commit ends them all."""
+    offsets = {p: end for outcome in outcomes for p, end in outcome.offsets.items()}
+    return Outcome(offsets, sum(o.decided for o in outcomes), sum(o.dead for o in outcomes))
 
 
 class Account:

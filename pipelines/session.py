@@ -12,7 +12,8 @@ by itself.
     3  decide      in another thread, while the next micro-batch fills
     4  stage       decisions, dead letters and the ledger as record batches, in the first thread,
                    while the next one is decided; of a small one, 2 to 4 are one step in the other
-    5  commit      all of them and the offsets: one transaction, or sends awaited, then offsets
+    5  commit      all of them and the offsets: one transaction, of a backlog for some micro-batches
+                   at once; or sends awaited, then offsets
     6  advance     counts, observers; the batch leaves the account of what is in flight
     7  abort       whatever fails in 0 to 5 ends the session: the producer is thrown away,
                    everything in flight forgotten. The next session's step 0 is the rewind.
@@ -27,16 +28,12 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from aurora_batch import engine, outlook, progress, snapshots
-from aurora_batch.adapters.kafka import Doubtful, Sink, Source, Staged
-from aurora_batch.engine import Decided, Read
+from aurora_batch.adapters.kafka import Doubtful, Sink, Source
 from aurora_batch.errors import BrokerError
 from aurora_batch.fleet import Fleet
 from aurora_batch.metrics import Committed
@@ -46,6 +43,7 @@ from aurora_batch.router import RouterState
 from aurora_batch.sample import Cut
 from aurora_batch.schema import Message
 from pipelines import takeover
+from pipelines.work import Question, Work, with_more
 
 if TYPE_CHECKING:
     from pipelines.worker import Worker
@@ -61,28 +59,6 @@ WATCH_S = 1.0  # between looks at the end offsets
 # and with half as much one batch in some hundred waits for them.
 AHEAD_SHARE = 0.5
 RECOMMIT_S = 3600.0  # without a batch, after which the offsets are committed again
-
-
-@dataclass(frozen=True)
-class Question:
-    """A micro-batch that is decoded, or so small that who decides it does that."""
-
-    batch: Batch
-    read: Read | None = None
-    decode_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Work:
-    """A micro-batch that is decided."""
-
-    batch: Batch
-    decode_s: float
-    fleet: Fleet
-    decided: Decided
-    snapshot: Message  # the ledger's
-    rows: NDArray[np.int64]  # requests of each record
-    staged: Staged | None = None
 
 
 class Session:
@@ -264,35 +240,34 @@ class Session:
 
     async def _commit(self) -> None:
         """Steps 5 and 6."""
-        while work := await self._next():
-            decided, staged = work.decided, work.staged
-            assert staged is not None
-            outcome = progress.Outcome(
-                progress.next_offsets(work.batch.records),
-                decided.decisions.num_rows,
-                len(decided.decoded.rejections),
-            )
+        while works := await self._next():
+            outcome = progress.together([work.outcome for work in works])
             began = self._worker.clock()
             self._worker.account.committing(outcome)
             # Those of quiet partitions as well: brokers forget what is not committed for a week.
             offsets = {**self._worker.account.committed, **outcome.offsets}
+            staged = [work.staged for work in works if work.staged]
             await self._sink.commit(staged, offsets, self._source)
             self._worker.account.done(outcome)
             self.commits += 1
-            self._bytes -= work.batch.bytes
-            self._unsettled -= 1
+            self._bytes -= sum(work.batch.bytes for work in works)
+            self._unsettled -= len(works)
             self._room.set()
             self._close_aged()
-            self._advance(work, began)
+            for work in works:
+                self._advance(work, began)
 
-    async def _next(self) -> Work | None:
+    async def _next(self) -> list[Work]:
         """Return what is to be committed next; while there is nothing, commit the same again."""
         while True:
             try:
-                return await asyncio.wait_for(self._staged.get(), RECOMMIT_S)
+                first = await asyncio.wait_for(self._staged.get(), RECOMMIT_S)
             except TimeoutError:
-                nothing = self._sink.stage({})
-                await self._sink.commit(nothing, self._worker.account.committed, self._source)
+                await self._sink.commit([], self._worker.account.committed, self._source)
+            else:
+                most = self._unsettled if self._sink.transactional else 1
+                in_flight = self._worker.settings.kafka.max_in_flight_bytes
+                return await with_more(first, self._staged, most, in_flight) if first else []
 
     def _advance(self, work: Work, began: float) -> None:
         worker, decided = self._worker, work.decided

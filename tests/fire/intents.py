@@ -1,7 +1,7 @@
 """What a worker meant to commit, batch by batch, and whether the log has all or nothing of it."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +16,11 @@ Values = list[bytes]
 
 @dataclass
 class Intent:
-    """A micro-batch as it was to be committed, once or again."""
+    """Micro-batches as they were to be committed together, once or again."""
 
     decisions: Values
     dead: Values
-    snapshot: bytes
+    snapshots: Values  # one of each
     offsets: dict[int, int]
 
 
@@ -40,17 +40,16 @@ def recording_sink(intents: Intents, topics: Topics, kind: type[Sink] = Sink) ->
             lists = {topic: list(sequence) for topic, sequence in messages.items()}
             return RecordedStaged(**vars(super().stage(lists)), what=lists)
 
-        async def commit(self, staged: Staged, offsets: Mapping[int, int], source: Source) -> None:
-            what = staged.what  # type: ignore[attr-defined]  # it is ours
-            [snapshot] = values(what[topics.ledger])
-            intents.tried.append(
-                Intent(
-                    values(what[topics.decisions]),
-                    values(what[topics.dead_letters]),
-                    snapshot,
-                    dict(offsets),
-                )
+        async def commit(
+            self, staged: Sequence[Staged], offsets: Mapping[int, int], source: Source
+        ) -> None:
+            parts = [part.what for part in staged]  # type: ignore[attr-defined]  # they are ours
+            said = (
+                [value for what in parts for value in values(what[topic])]
+                for topic in (topics.decisions, topics.dead_letters, topics.ledger)
             )
+            intents.tried.append(Intent(*said, dict(offsets)))
+            assert len(intents.tried[-1].snapshots) == len(parts)
             await super().commit(staged, offsets, source)
 
     return RecordingSink
@@ -87,29 +86,31 @@ def check_whole(
     """Each batch is there whole or not at all; sessions began only where one had ended.
 
     Arguments are all committed records of each topic; `ledger` is of one key and thus one
-    partition, so that its order is the order of the commits. A snapshot names its intent: two
+    partition, so that its order is the order of the commits. Snapshots name their intent: two
     batches that leave the same state behind would be confused, and the numbers then disagree.
     """
-    by_snapshot: dict[bytes, list[Intent]] = {}
-    for intent in intents.tried:
-        by_snapshot.setdefault(intent.snapshot, []).append(intent)
+    kept = [r.value for r in sorted(ledger, key=lambda r: r.offset)]
     made = {r.value: r for r in decisions}
     letters = {r.value: r for r in dead}
     ends: list[dict[int, int]] = []
-    for snapshot in sorted(ledger, key=lambda r: r.offset):
-        assert snapshot.value is not None
+    at = 0
+    while at < len(kept):
         # An aborted batch may come again, byte for byte: what matters is what is there.
         whole = [
             intent
-            for intent in by_snapshot[snapshot.value]
-            if all(v in made for v in intent.decisions) and all(v in letters for v in intent.dead)
+            for intent in intents.tried
+            if intent.snapshots
+            and intent.snapshots == kept[at : at + len(intent.snapshots)]
+            and all(v in made for v in intent.decisions)
+            and all(v in letters for v in intent.dead)
         ]
-        assert whole, f"a batch is torn: {snapshot.offset}"
+        assert whole, f"a batch is torn: snapshot {at}"
         for value in whole[-1].decisions:
             del made[value]
         for value in whole[-1].dead:
             del letters[value]
         ends.append(whole[-1].offsets)
+        at += len(whole[-1].snapshots)
 
     assert not made, f"decisions without their batch: {[said_by(r) for r in made.values()][:3]}"
     assert not letters

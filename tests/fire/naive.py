@@ -1,7 +1,7 @@
 """Two sinks that do what is usually done about a commit in doubt, and are wrong."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,16 @@ class HopefulSink(Sink):
         lists = {topic: list(sequence) for topic, sequence in messages.items()}
         return Kept(**vars(super().stage(lists)), messages_by_topic=lists)
 
-    async def commit(self, staged: Staged, offsets: Mapping[int, int], source: Source) -> None:
+    def _said(self, part: Staged) -> dict[str, list[Message]]:
+        assert isinstance(part, Kept)
+        return part.messages_by_topic
+
+    async def commit(
+        self, staged: Sequence[Staged], offsets: Mapping[int, int], source: Source
+    ) -> None:
         """See `Sink`."""
-        assert isinstance(staged, Kept)
         # Batches belong to the producer that made them.
-        anew = super().stage(staged.messages_by_topic)
+        anew = [super(HopefulSink, self).stage(self._said(part)) for part in staged]
         try:
             await super().commit(anew, offsets, source)
         except Doubtful:
@@ -41,13 +46,17 @@ class HopefulSink(Sink):
             await self.open()
             await self.after_doubt(staged, offsets, source)
 
-    async def after_doubt(self, staged: Staged, offsets: Mapping[int, int], source: Source) -> None:
+    async def after_doubt(
+        self, staged: Sequence[Staged], offsets: Mapping[int, int], source: Source
+    ) -> None:
         """Do nothing about it."""
 
 
 class InsistingSink(HopefulSink):
     """Takes a commit in doubt for one that did not happen, and commits the same again."""
 
-    async def after_doubt(self, staged: Staged, offsets: Mapping[int, int], source: Source) -> None:
+    async def after_doubt(
+        self, staged: Sequence[Staged], offsets: Mapping[int, int], source: Source
+    ) -> None:
         """Commit it again."""
         await self.commit(staged, offsets, source)

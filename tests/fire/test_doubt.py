@@ -334,7 +334,9 @@ def test_a_naive_answer_to_doubt_doubles_or_loses(
             await shard.decided(witness)
             fault = Fault(kind, Api.END_TXN)
             shard.proxy.arm(fault)
-            await shard.more(2 * BATCH)
+            await shard.more(BATCH)
+            await asyncio.wait_for(fault.fired.wait(), RECOVERY_S)
+            await shard.more(BATCH)
             await witness.saw(shard.sent - lost)
             await shard.stop()
 

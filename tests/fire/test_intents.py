@@ -18,8 +18,11 @@ def snapshot(number: int) -> Record:
     return Record(b"state %d" % number, offset=number)
 
 
-FIRST = Intent([b'{"request_id": "a"}', b'{"request_id": "b"}'], [b"bad"], b"state 1", {0: 3})
-SECOND = Intent([b'{"request_id": "c"}'], [], b"state 2", {0: 4})
+FIRST = Intent([b'{"request_id": "a"}', b'{"request_id": "b"}'], [b"bad"], [b"state 1"], {0: 3})
+SECOND = Intent([b'{"request_id": "c"}'], [], [b"state 2"], {0: 4})
+BOTH = Intent(
+    FIRST.decisions + SECOND.decisions, FIRST.dead, [b"state 1", b"state 2"], SECOND.offsets
+)
 TRIED = Intents([FIRST, SECOND], [{0: 0}, {0: 3}])
 BAD = Record(b"bad")
 
@@ -28,6 +31,14 @@ def test_whole_batches_pass() -> None:
     """Both batches, or only the first."""
     check_whole(TRIED, [*map(decision, "abc")], [BAD], [snapshot(1), snapshot(2)])
     check_whole(TRIED, [*map(decision, "ab")], [BAD], [snapshot(1)])
+
+
+def test_batches_that_were_committed_together_pass() -> None:
+    """Whole, after one of them was tried alone; half of them does not."""
+    tried = Intents([FIRST, BOTH], [{0: 0}, {0: 0}])
+    check_whole(tried, [*map(decision, "abc")], [BAD], [snapshot(1), snapshot(2)])
+    with pytest.raises(AssertionError):
+        check_whole(Intents([BOTH], [{0: 0}]), [*map(decision, "ab")], [BAD], [snapshot(1)])
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,17 @@
 """Decisions out: record batches that we build and place ourselves, committed with their offsets.
 
-One transaction a micro-batch (decisions, dead letters, ledger, offsets), fenced by its
-transactional id; or, where the broker has no transactions, every send awaited and then the offsets
-committed: nothing is lost, and what was sent before a crash is sent again.
+One transaction a micro-batch, or for some of a backlog (decisions, dead letters, ledger, offsets),
+fenced by its transactional id; or, where the broker has no transactions, every send awaited and
+then the offsets committed: nothing is lost, and what was sent before a crash is sent again.
 
 A sink that raised `Doubtful` or `Fenced` is to be closed, not used again: aiokafka never gives
 sequence numbers back, and would commit a transaction of which a send failed.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Sink:
         self, cluster: Cluster, partitions: Mapping[str, int], transactional_id: str | None = None
     ) -> None:
         self._cluster = cluster
-        self._transactional = transactional_id is not None
+        self.transactional = transactional_id is not None
         self._partitions = {topic: list(range(n)) for topic, n in partitions.items()}
         self._placed: dict[tuple[str, bytes], int] = {}
         self._sent: list[Any] = []
@@ -130,8 +131,10 @@ class Sink:
         async with self._bounded("sending", self._cluster.timeout_s):
             await self._send(staged)
 
-    async def commit(self, staged: Staged, offsets: Mapping[int, int], source: Source) -> None:
-        """Send everything and commit the offsets of the requests it came from.
+    async def commit(
+        self, staged: Sequence[Staged], offsets: Mapping[int, int], source: Source
+    ) -> None:
+        """Send everything, in its order, and commit the offsets of the requests it came from.
 
         Raises
         ------
@@ -140,14 +143,15 @@ class Sink:
         Fenced
             Another worker has this shard; nothing of it happened.
         """
-        if not self._transactional:
-            await self.send(staged)
+        if not self.transactional:
+            for part in staged:
+                await self.send(part)
             await source.commit(offsets)
             return
         async with self._bounded("committing a batch", self._cluster.transaction_s):
             await self._producer.begin_transaction()
             # Awaited one and all: aiokafka commits even when a send has failed.
-            await self._send(staged)
+            await self._send(*staged)
             # Not beside it: while the coordinator writes one change of a transaction, the broker
             # refuses records of it for a while, and aiokafka sends them again after 100 ms.
             await self._producer.send_offsets_to_transaction(
@@ -160,7 +164,7 @@ class Sink:
 
         Raises as `commit` does.
         """
-        if not self._transactional:
+        if not self.transactional:
             for part in staged:
                 await self.send(part)
             return
@@ -170,9 +174,9 @@ class Sink:
                 await self._send(part)
             await self._producer.commit_transaction()
 
-    async def _send(self, staged: Staged) -> None:
+    async def _send(self, *staged: Staged) -> None:
         lanes: dict[tuple[str, int], list[Any]] = {}
-        for topic, partition, batch in staged.batches:
+        for topic, partition, batch in chain.from_iterable(part.batches for part in staged):
             lanes.setdefault((topic, partition), []).append(batch)
         self._sent = []
         await settled([self._send_lane(*place, batches) for place, batches in lanes.items()])
