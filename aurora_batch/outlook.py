@@ -152,7 +152,7 @@ def enter(
     if outlook.fleet_version != fleet.version:
         outlook = replace(outlook, reserve=None, due=True, fleet_version=fleet.version)
     if outlook.due:
-        outlook = replace(outlook, asked=None)
+        outlook = replace(outlook, asked=None, sample=outlook.sample.gathered())
         first = Asked(outlook, ledger, most=FIRST_PRICED)
         more = outlook.sample.rows > FIRST_PRICED
         return replace(

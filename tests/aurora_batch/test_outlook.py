@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurora_batch import outlook, router
-from aurora_batch.outlook import DELAY, LEAST_OFTEN, SHARE, Asked, Outlook
+from aurora_batch.outlook import DELAY, FIRST_PRICED, LEAST_OFTEN, SHARE, Asked, Outlook
 from aurora_batch.router import RouterState, Step
 from aurora_batch.sample import HELD, OFFSETS, ORIGIN, PIECES, SAMPLED, Sample
 from tests.aurora_batch import windows
@@ -192,6 +192,22 @@ def test_prices_are_asked_for_once_enough_is_new() -> None:
     assert not observed(0.001, 5, 1.01 * share, unknown)
     assert not observed(60 / LEAST_OFTEN - 0.1, 1, 1.0)
     assert observed(60 / LEAST_OFTEN, 1, 1.0)
+
+
+def test_how_a_sample_lies_in_pieces_asks_for_no_prices() -> None:
+    """A window's first prices come from all of a small sample: no second ones are asked for.
+
+    Not even while more than that waits to be cut, which a successor would not know of.
+    """
+    most = FIRST_PRICED // 2
+    rows = [{"tenant_id": str(i), "gpu_hours": 1.0} for i in range(FIRST_PRICED // 4 + 1)]
+    sample = Sample(most)
+    for turn in range(4):
+        ids = pa.array([f"{turn}-{i}" for i in range(len(rows))])
+        sample = sample.add(table(rows).set_column(0, MANY.schema.field("request_id"), ids))
+    assert sample.rows > FIRST_PRICED
+    seen = entered(replace(middle().outlook, sample=sample, due=True), middle().outlook.now_us)
+    assert seen.asked is None
 
 
 def test_prices_are_charged_a_while_after_they_were_asked_for() -> None:

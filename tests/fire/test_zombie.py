@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from aurora_batch.settings import Settings
+from pipelines.work import TOGETHER
 from tests.broker import Broker
 from tests.fire.rounds import rounds
 from tests.fire.watching import Witness, check_order, witness_of
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 ROUNDS = rounds(6, 50)
 BATCH = 50
+MOST = 3  # transactions, before it freezes
 LONGEST_S = 0.012  # a transaction takes about this long
 FENCED = "another worker has taken this shard over"
 
@@ -57,14 +59,14 @@ def places(rng: random.Random) -> Frozen:
         ["in transaction", "after acknowledgement", "after offsets", "after commit", "moment"]
     )
     if point == "moment":
-        return Frozen("in transaction", rng.randint(1, 3), rng.uniform(0.0005, LONGEST_S))
-    return Frozen(point, rng.randint(1, 3))
+        return Frozen("in transaction", rng.randint(1, MOST), rng.uniform(0.0005, LONGEST_S))
+    return Frozen(point, rng.randint(1, MOST))
 
 
 async def frozen(victim: ForkedWorker, stream: Stream) -> None:
     """Give a worker enough to do that it comes to its place, and wait until it stands still."""
     victim.signal(signal.SIGUSR1)
-    await stream.more(5 * BATCH)
+    await stream.more(MOST * TOGETHER * BATCH)
     await victim.stopped()
 
 
