@@ -64,9 +64,12 @@ def places(rng: random.Random) -> Frozen:
 
 
 async def frozen(victim: ForkedWorker, stream: Stream) -> None:
-    """Give a worker enough to do that it comes to its place, and wait until it stands still."""
+    """Give a worker enough to do that it comes to its place, and wait until it stands still.
+
+    And more than that: what is left tells that the successor has begun.
+    """
     victim.signal(signal.SIGUSR1)
-    await stream.more(MOST * TOGETHER * BATCH)
+    await stream.more((MOST * TOGETHER + 2) * BATCH)
     await victim.stopped()
 
 
