@@ -131,14 +131,18 @@ def test_what_horizons_cannot_decide_is_said(
 def test_replay_takes_no_more_memory_for_a_longer_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Four times the requests: a rate and a picture of both, in the same memory but for a tenth."""
+    """Four times the requests: a rate and a picture of both, in the same memory but for a quarter.
+
+    Which thread of a replay is ahead at the peak is chance (a seventh at most was seen); a log that
+    is kept would need twice the memory.
+    """
     out = tmp_path / "replay.png"
     sizes = ["--requests", "300000,1200000", "--policies", "greedy", "--rounds", "1"]
     assert replay.main([*sizes, "--json", "--out", str(out)]) == 0
 
     short, long = json.loads(capsys.readouterr().out)
     assert [short["requests"], long["requests"]] == [300_000, 1_200_000]
-    assert long["peak_mib"] < 1.1 * short["peak_mib"]
+    assert long["peak_mib"] < 1.25 * short["peak_mib"]
     assert out.read_bytes().startswith(PNG)
 
 
