@@ -35,9 +35,9 @@ def _kept(task: Task, made: Made) -> Kept | None:
     if task.reserve is None:
         return None
     hours, tenant = task.columns.requests.hours, task.columns.requests.tenant
-    nearest = task.nearest_of(made.left)
-    at = np.flatnonzero((nearest >= 0) & (made.offer < 0))
-    pair = nearest[at]
+    refused = np.flatnonzero(made.offer < 0)
+    nearest = task.nearest_of(refused, made.left)
+    at, pair = refused[nearest >= 0], nearest[nearest >= 0]
     offer = np.full(hours.size, -1, np.int32)
     offer[at] = task.problem.indices[pair]
     price, worth = np.zeros(hours.size), np.zeros(hours.size)

@@ -57,6 +57,11 @@ class Task:
         """Best-scored feasible offer of each request (-1: none) and its score, both (n,)."""
         return scoring.best_pairs(self.columns, self.supply, self.settings.scoring)
 
+    @property
+    def best_score(self) -> F64:
+        """Best score of each request (-1: no feasible offer), (n,)."""
+        return self.best[1] if self.known_rows is None else self.known_rows.best
+
     @cached_property
     def worth(self) -> F64:
         """What each request's value is weighed by, (n,): priority, times GPU-hours if so set."""
@@ -119,14 +124,14 @@ class Task:
         """Position of each request's best pair in `problem`, (n,), -1 where it has none."""
         return reserve.best_of_rows(self.problem.indptr, self.problem.data)
 
-    def nearest_of(self, left: Supply) -> I64:
-        """Position of each request's best pair with room in what is left, else `nearest`, (n,)."""
+    def nearest_of(self, rows: I64, left: Supply) -> I64:
+        """Position of the best pair with room in what is left, else `nearest`, of some requests."""
         requests, blocks = self.columns.requests, self.columns.blocks
         best = reserve.best_that_fit(
             self.problem.indptr, self.problem.indices, self.problem.data, requests.hours,
-            requests.tenant, blocks.pool, blocks.price, left.left, left.budget,
+            requests.tenant, blocks.pool, blocks.price, left.left, left.budget, rows,
         )  # fmt: skip
-        return np.where(best >= 0, best, self.nearest)
+        return np.where(best >= 0, best, self.nearest[rows])
 
     def _values_left_out(self, rest: F64 | None) -> F64 | None:
         return None if rest is None else np.where(rest < 0, 0.0, self.values(rest))
@@ -136,7 +141,7 @@ class Task:
         n = np.arange(score.size + 1)
         objective = self.settings.objective
         return pairs.value_rows(
-            n, score, self.best[1], self.worth,
+            n, score, self.best_score, self.worth,
             objective.serve_reward, objective.scale == "per_request",
         )  # fmt: skip
 

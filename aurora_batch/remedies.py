@@ -52,7 +52,7 @@ def _stakes(task: Task, prices: Prices | None) -> remedies.Stakes:
     if prices is None:
         prices = Prices(np.zeros(task.supply.left.size), np.zeros(task.supply.budget.size))
     budget = prices.budget if prices.budget.size else np.zeros(task.supply.budget.size)
-    return remedies.Stakes(task.worth, task.best[1], prices.pool, budget)
+    return remedies.Stakes(task.worth, task.best_score, prices.pool, budget)
 
 
 def _objective(task: Task) -> remedies.Objective:

@@ -64,13 +64,15 @@ def best_that_fit(
     price: F64,
     left: F64,
     purse: F64,
+    rows: I64,
 ) -> I64:
-    """Position of the best pair of each row that fits into what is `left`, (k,), and `purse`, (t,).
+    """Position of the best pair of some rows that fits what is `left`, (k,), and `purse`, (t,).
 
-    (n,); -1 where none does, the first of equals. The others as in `reduced_values`.
+    (rows,); -1 where none does, the first of equals. The others as in `reduced_values`.
     """
-    best = np.full(hours.size, -1, np.int64)
-    for i in range(hours.size):
+    best = np.full(rows.size, -1, np.int64)
+    for x in range(rows.size):
+        i = rows[x]
         most = -np.inf
         money = purse[tenant[i]] if tenant[i] >= 0 else np.inf
         for e in range(indptr[i], indptr[i + 1]):
@@ -78,5 +80,5 @@ def best_that_fit(
             fits = hours[i] <= left[pool[o]] and price[o] * hours[i] <= money
             if fits and value[e] > most:
                 most = value[e]
-                best[i] = e
+                best[x] = e
     return best

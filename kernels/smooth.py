@@ -37,9 +37,9 @@ def smooth_dual(
     infinite supply must have a price of 0; its slope is infinite.
     """
     k, budgeted = price.size, rows.tenant.size > 0
-    start, pool, value, demand = rows.start, rows.pool, rows.value, rows.demand
+    start, pool, demand = rows.start, rows.pool, rows.demand
+    n, pairs = start.size - 1, pool.size
     total = 0.0
-    widest = 1
     for j in range(k):
         slope[j] = supply.capacity[j]
         if price[j] > 0.0:
@@ -48,38 +48,65 @@ def smooth_dual(
         slope[k + t] = supply.budget[t]
         if budget_price[t] > 0.0:
             total += budget_price[t] * supply.budget[t]
-    for i in range(start.size - 1):
-        widest = max(widest, start[i + 1] - start[i])
-    share = np.empty(widest)
-    for i in range(start.size - 1):
+    # Of pairs, then of the rows' floors; all exponentials in one loop, which is vectorised so.
+    share, best, soft = np.empty(pairs + n), np.empty(n), np.empty(n)
+    _exponents(rows, price, budget_price, softness, share, best, soft)
+    for e in range(pairs + n):
+        share[e] = _exp(share[e])
+    for i in range(n):
         low, high = start[i], start[i + 1]
-        owner = rows.tenant[i] if budgeted else -1
+        if low == high:
+            total += best[i]
+            continue
+        whole = share[pairs + i]
+        for e in range(low, high):
+            whole += share[e]
+        total += best[i] + soft[i] * np.log(whole)
+        part, owner = 1.0 / whole, rows.tenant[i] if budgeted else -1
+        for e in range(low, high):
+            slope[pool[e]] -= demand[e] * (share[e] * part)
+        if owner >= 0:
+            paid = 0.0
+            for e in range(low, high):
+                paid += rows.cost[e] * share[e]
+            slope[k + owner] -= paid * part
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _exponents(
+    rows: Rows, price: F64, budget_price: F64, softness: float, z: F64, best: F64, soft: F64
+) -> None:
+    """Write what each pair and each floor is short of its row's best net, in units of `soft`."""
+    start, pool, value, demand = rows.start, rows.pool, rows.value, rows.demand
+    pairs = pool.size
+    for i in range(best.size):
+        low, high = start[i], start[i + 1]
+        owner = rows.tenant[i] if rows.tenant.size > 0 else -1
         charge = budget_price[owner] if owner >= 0 else 0.0
-        best = rows.floor[i]
-        most = 0.0
+        top, most = rows.floor[i], 0.0
         for e in range(low, high):
             net = value[e] - price[pool[e]] * demand[e]
             if charge > 0.0:
                 net -= charge * rows.cost[e]
-            share[e - low] = net
-            best = max(best, net)
+            z[e] = net
+            top = max(top, net)
             most = max(most, value[e])
-        if low == high:
-            total += best
-            continue
-        soft = softness * most
-        whole = np.exp(max((rows.floor[i] - best) / soft, LEAST))
+        best[i], soft[i] = top, softness * most
+        unit = 1.0 / soft[i] if low < high else 0.0
         for e in range(low, high):
-            z = (share[e - low] - best) / soft
-            share[e - low] = np.exp(z) if z > LEAST else 0.0
-            whole += share[e - low]
-        total += best + soft * np.log(whole)
-        for e in range(low, high):
-            taken = share[e - low] / whole
-            slope[pool[e]] -= demand[e] * taken
-            if owner >= 0:
-                slope[k + owner] -= rows.cost[e] * taken
-    return total
+            z[e] = (z[e] - top) * unit
+        z[pairs + i] = max((rows.floor[i] - top) * unit, LEAST)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _exp(z: float) -> float:
+    """exp(z) to 2e-11 of itself for z in (LEAST, 0], 0 below; arithmetic alone, so vectorised."""
+    x = max(z, LEAST - 1.0) * (1.0 / 1024.0)
+    y = 1.0 + x * (1.0 + x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120)))))
+    for _ in range(10):  # 1,024 = 2 to the power of 10
+        y *= y
+    return y if z >= LEAST else 0.0
 
 
 class Descent(NamedTuple):

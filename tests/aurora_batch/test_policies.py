@@ -126,6 +126,9 @@ def test_who_is_turned_away_by_a_price_is_told_which() -> None:
     assert told > 100
 
 
+ALL = np.arange(3)
+
+
 def test_a_full_offer_turns_nobody_away_by_its_price() -> None:
     """Worth more than its price at a full pool, the request is told of the one with room."""
     fleet = fleet_of((1.0, 100.0, 2.0), (4.0, 100.0, 9.0))
@@ -135,7 +138,7 @@ def test_a_full_offer_turns_nobody_away_by_its_price() -> None:
 
     assert made.offer.tolist() == [0, -1]
     assert batch.problem.indices[batch.nearest].tolist() == [0, 0]
-    assert batch.problem.indices[batch.nearest_of(made.left)].tolist() == [1, 1]
+    assert batch.problem.indices[batch.nearest_of(ALL[:2], made.left)].tolist() == [1, 1]
 
 
 def test_where_no_offer_has_room_the_nearest_is_named() -> None:
@@ -145,7 +148,7 @@ def test_where_no_offer_has_room_the_nearest_is_named() -> None:
     made = policies.decide_globally(batch)
 
     assert sorted(made.offer.tolist()) == [-1, -1, 0]
-    assert batch.nearest_of(made.left).tolist() == batch.nearest.tolist() == [0, 1, -1]
+    assert batch.nearest_of(ALL, made.left).tolist() == batch.nearest.tolist() == [0, 1, -1]
 
 
 def test_greedy_looks_at_no_prices() -> None:

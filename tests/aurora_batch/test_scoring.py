@@ -111,6 +111,20 @@ def test_classes_are_few_however_many_regions_are_named() -> None:
     assert c.offers.start.size == 2
 
 
+@pytest.mark.parametrize("scored", list(Scoring))
+def test_the_best_score_is_the_same_however_it_is_found(scored: Scoring) -> None:
+    """Bit for bit, with and without a list of pairs: a value is scaled by either."""
+    for seed in range(10):
+        made = market(500, 64, seed=seed)
+        c = scoring.columns(made.requests, made.fleet, Tenants.from_settings(made.settings))
+        share = np.random.default_rng(seed).random(made.fleet.pool_capacity.size)
+        left = made.fleet.pool_capacity * share
+        supply = Supply(left, made.fleet.pool_capacity, np.zeros(0))
+        best = scoring.feasible_rows(c, supply, scored).best
+
+        assert best.tolist() == scoring.best_pairs(c, supply, scored)[1].tolist()
+
+
 def test_shortened_rows_hold_the_best_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over the limit every request keeps its best pairs, and `rest` names the best one left out."""
     made = market(200, 64, seed=9)
