@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from aurora_batch.fleet import Fleet
 from aurora_batch.model import CONSTRAINTS, STATUS_OF_REASON, Policy, Reason
 from aurora_batch.remedies import exact
-from aurora_batch.schema import ALTERNATIVE_TYPE, DECISION_SCHEMA, Rejection
+from aurora_batch.schema import CODED_ALTERNATIVE_TYPE, CODED_SCHEMA, DECISION_SCHEMA, Rejection
 from aurora_batch.schema.buffers import buffers_of
 from aurora_batch.scoring import Columns
 from kernels import decision_ids as kernel
@@ -73,7 +73,7 @@ class Stamp:
 
 
 def table(requests: pa.Table, c: Columns, fleet: Fleet, outcome: Outcome, stamp: Stamp) -> pa.Table:
-    """Return a decision for each request, in their order (`schema.DECISION_SCHEMA`)."""
+    """Return a decision for each request, in their order (`schema.CODED_SCHEMA`)."""
     n = requests.num_rows
     served = outcome.offer >= 0
     offer = np.where(served, outcome.offer, 0)
@@ -85,19 +85,19 @@ def table(requests: pa.Table, c: Columns, fleet: Fleet, outcome: Outcome, stamp:
     reason = np.full(n, _CODE[Reason.OK], np.int32)
     reason[refused] = np.where(stage == 3, _CODE[turned_away], stage)
     kept = refused[stage == 3] if outcome.kept is not None else refused[:0]
-    price = _numbers(fleet.offer_price, offer, served)
     hidden = ~served
+    price = _picked(fleet.offer_price, offer, hidden)
     columns = {
         "request_id": requests["request_id"],
         "decision_id": decision_ids(requests),
         "status": _words([STATUS_OF_REASON[r] for r in REASONS], reason),
         "provider": _words(fleet.provider_ids, _take(fleet.offer_provider, offer), hidden),
         "gpu_type": _words(fleet.gpu_types, _take(fleet.offer_gpu, offer), hidden),
-        "region": _pick(_regions(fleet), c.region * fleet.offers + offer, hidden),
+        "region": _picked(_regions(fleet), c.region * fleet.offers + offer, hidden),
         "price_usd_per_hour": price,
-        "estimated_latency_ms": _numbers(fleet.offer_latency_ms, offer, served),
+        "estimated_latency_ms": _picked(fleet.offer_latency_ms, offer, hidden),
         "score": pa.array(outcome.score, mask=hidden),
-        "cost_usd": pc.multiply(price, requests["gpu_hours"]),
+        "cost_usd": pc.multiply(price.dictionary_decode(), requests["gpu_hours"]),
         "reason": _words(REASONS, reason),
         "blocked_by": _with_reserve(
             _blocked_by(c, fleet, outcome.left, refused, at, effort), fleet, outcome, kept
@@ -110,7 +110,7 @@ def table(requests: pa.Table, c: Columns, fleet: Fleet, outcome: Outcome, stamp:
         "decided_at": _constant(stamp.decided_us, n, pa.timestamp("us", tz="UTC")),
         "remedy": outcome.remedy,
     }
-    return pa.table([columns[name] for name in DECISION_SCHEMA.names], schema=DECISION_SCHEMA)
+    return pa.table([columns[name] for name in DECISION_SCHEMA.names], schema=CODED_SCHEMA)
 
 
 def rejected(rejections: Sequence[Rejection], policy: Policy, first_index: int = 0) -> pa.Table:
@@ -161,39 +161,38 @@ def _words(
     words: Sequence[str],
     codes: NDArray[np.integer],
     hidden: NDArray[np.bool_] | None = None,
-) -> pa.Array:
-    return _pick(pa.array(list(map(str, words)), pa.string()), codes, hidden)
+) -> pa.DictionaryArray:
+    return _picked(pa.array(list(map(str, words)), pa.string()), codes, hidden)
 
 
-def _pick(
-    words: pa.Array, codes: NDArray[np.integer], hidden: NDArray[np.bool_] | None
-) -> pa.Array:
-    if not len(words):
-        return pa.nulls(len(codes), pa.string())
-    return words.take(pa.array(codes, mask=hidden))
+def _picked(
+    values: pa.Array | F64, codes: NDArray[np.integer], hidden: NDArray[np.bool_] | None
+) -> pa.DictionaryArray:
+    if not len(values):
+        codes, hidden = np.zeros_like(codes), np.ones(codes.size, np.bool_)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32, copy=False), mask=hidden), pa.array(values)
+    )
 
 
 def _take(values: I32, offer: I32) -> I32:
     return values[offer] if values.size else np.zeros(offer.size, np.int32)
 
 
-def _numbers(values: F64, offer: I32, served: NDArray[np.bool_]) -> pa.Array:
-    taken = values[offer] if values.size else np.zeros(offer.size)
-    return pa.array(taken, mask=~served)
+def _constant(value: str | int, n: int, kind: pa.DataType | None = None) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(n, np.int32)), pa.array([value], kind or pa.string())
+    )
 
 
-def _constant(value: str | int, n: int, kind: pa.DataType | None = None) -> pa.Array:
-    return pa.repeat(pa.scalar(value, kind), n)
-
-
-def _shadow_prices(fleet: Fleet, outcome: Outcome, kept: I64) -> pa.Array:
+def _shadow_prices(fleet: Fleet, outcome: Outcome, kept: I64) -> pa.DictionaryArray:
     """Price of the pool that a request draws on, or was too dear for it."""
     if outcome.pool_prices is None or not fleet.offers:
-        return pa.nulls(outcome.offer.size, pa.float64())
+        return _picked(np.zeros(0), outcome.offer, None)
     at = outcome.offer.copy()
     if outcome.kept is not None:
         at[kept] = outcome.kept.offer[kept]
-    return pa.array(outcome.pool_prices[fleet.offer_pool[np.maximum(at, 0)]], mask=at < 0)
+    return _picked(outcome.pool_prices, fleet.offer_pool[np.maximum(at, 0)], at < 0)
 
 
 def _with_reserve(blocked: pa.ListArray, fleet: Fleet, outcome: Outcome, kept: I64) -> pa.Array:
@@ -203,17 +202,18 @@ def _with_reserve(blocked: pa.ListArray, fleet: Fleet, outcome: Outcome, kept: I
     """
     if outcome.kept is None or not kept.size:
         return blocked
-    provider = _words(fleet.provider_ids, _take(fleet.offer_provider, outcome.kept.offer[kept]))
+    offer = outcome.kept.offer[kept]
+    provider = _words(fleet.provider_ids, _take(fleet.offer_provider, offer)).dictionary_decode()
     price, worth = (_short(x[kept]) for x in (outcome.kept.price, outcome.kept.worth))
     parts = ("reserve_price ", price, " at ", provider, " (worth ", worth, ")", "")
-    said = pc.binary_join_element_wise(*parts)
+    known = blocked.values.dictionary
+    phrases = pa.concat_arrays([known, pc.binary_join_element_wise(*parts)])
     offsets = blocked.offsets.to_numpy().copy()
-    values = pa.concat_arrays([blocked.values, said])
-    order = np.insert(
-        np.arange(len(blocked.values)), offsets[kept], np.arange(len(blocked.values), len(values))
+    codes = np.insert(
+        blocked.values.indices.to_numpy(), offsets[kept], np.arange(len(known), len(phrases))
     )
     offsets[1:] += np.cumsum(np.bincount(kept, minlength=offsets.size - 1)).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), values.take(pa.array(order)))
+    return pa.ListArray.from_arrays(pa.array(offsets), _picked(phrases, codes, None))
 
 
 @lru_cache(maxsize=4)
@@ -243,10 +243,10 @@ def _alternatives(fleet: Fleet, outcome: Outcome) -> pa.Array:
         [
             _words(fleet.provider_ids, _take(fleet.offer_provider, offer)),
             _words(fleet.gpu_types, _take(fleet.offer_gpu, offer)),
-            pa.array(fleet.offer_price[offer]),
+            _picked(fleet.offer_price, offer, None),
             pa.array(outcome.other_score[known]),
         ],
-        fields=list(ALTERNATIVE_TYPE),
+        fields=list(CODED_ALTERNATIVE_TYPE),
     )
     return pa.ListArray.from_arrays(pa.array(offsets), rows)
 
@@ -262,14 +262,13 @@ def _blocked_by(
     # A phrase depends on constraint and offer alone, but for a budget, where it is the request's.
     own = np.where(which == pairs.BUDGET, refused[row] + 1, 0)
     key = (own * pairs.N_CONSTRAINTS + which) * max(fleet.offers, 1) + offer
-    distinct, first, index = np.unique(key, return_index=True, return_inverse=True)
+    _, first, index = np.unique(key, return_index=True, return_inverse=True)
     phrases = [
         _phrase(c, fleet, left, int(refused[row[x]]), int(which[x]), int(offer[x])) for x in first
     ]
     lengths = np.bincount(refused[row] + 1, minlength=c.priority.size + 1)
     offsets = np.cumsum(lengths, dtype=np.int32)
-    words = _words(phrases, index) if len(distinct) else pa.array([], pa.string())
-    return pa.ListArray.from_arrays(pa.array(offsets), words)
+    return pa.ListArray.from_arrays(pa.array(offsets), _words(phrases, index))
 
 
 def _phrase(c: Columns, fleet: Fleet, left: Supply, request: int, which: int, offer: int) -> str:

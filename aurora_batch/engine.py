@@ -18,7 +18,7 @@ from aurora_batch import ledger, replies, router, sample, schema, trail
 from aurora_batch.fleet import Fleet
 from aurora_batch.policies import Safety
 from aurora_batch.router import BatchRecord, RouterState, Step
-from aurora_batch.schema import DECISION_SCHEMA, Decoded, Messages, Records
+from aurora_batch.schema import CODED_SCHEMA, Decoded, Messages, Records
 from aurora_batch.settings import Settings
 from aurora_batch.trail import Trail
 
@@ -32,7 +32,8 @@ class Decided:
     """What became of a micro-batch."""
 
     decoded: Decoded
-    decisions: pa.Table  # schema.DECISION_SCHEMA, row for row those of `decoded.requests`
+    decisions: pa.Table  # schema.CODED_SCHEMA, row for row those of `decoded.requests`
+    offer: NDArray[np.int32]  # the fleet's that each decision gives, -1 for none
     batches: tuple[BatchRecord, ...]  # one for each window it reached
     state: RouterState
     decision_messages: Messages
@@ -95,7 +96,7 @@ def decide(
         done = time.perf_counter()
         if prepare is not None:
             prepare(after)
-        decisions = _decisions(steps, order)
+        decisions, offer = _decisions(steps, order)
         messages = replies.decision_messages(records, decoded.index, decisions, most)
         large = replies.oversized(records, decoded.index, decisions, messages, most)
         if not large:
@@ -112,6 +113,7 @@ def decide(
     return Decided(
         decoded=decoded,
         decisions=decisions,
+        offer=offer,
         batches=batches,
         state=after,
         decision_messages=messages,
@@ -139,10 +141,18 @@ def _steps(
     return list(router.decide(requests, fleet, state, settings, safeties=safeties)), order
 
 
-def _decisions(steps: list[Step], order: NDArray[np.int64] | None) -> pa.Table:
-    """Return the decisions in the order of their requests."""
-    decisions = pa.concat_tables([s.decisions for s in steps] or [DECISION_SCHEMA.empty_table()])
-    return decisions if order is None else decisions.take(pa.array(np.argsort(order)))
+def _decisions(
+    steps: list[Step], order: NDArray[np.int64] | None
+) -> tuple[pa.Table, NDArray[np.int32]]:
+    """Return the decisions, and their offers, in the order of their requests."""
+    if not steps:
+        return CODED_SCHEMA.empty_table(), np.zeros(0, np.int32)
+    decisions = pa.concat_tables([s.coded_decisions for s in steps])
+    offer = np.concatenate([s.offer for s in steps])
+    if order is None:
+        return decisions, offer
+    place = np.argsort(order)
+    return decisions.take(pa.array(place)), offer[place]
 
 
 def requests_of(records: Records, settings: Settings) -> pa.Table:

@@ -25,6 +25,7 @@ from aurora_batch.outlook import Outlook
 from aurora_batch.progress import Account
 from aurora_batch.router import BatchRecord
 from aurora_batch.schema import Rejection
+from aurora_batch.schema.buffers import codes_of
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -119,7 +120,7 @@ TABLE = (
 class Committed:
     """What a committed micro-batch became; what observers of the stream are given."""
 
-    decisions: pa.Table  # schema.DECISION_SCHEMA, n rows
+    decisions: pa.Table  # schema.CODED_SCHEMA, n rows
     durations: F64  # (n,) seconds from arrival at the worker to the commit
     rejections: Sequence[Rejection]
     batches: Sequence[BatchRecord]  # one for each window it reached
@@ -319,13 +320,10 @@ class Metrics:
     def _count_decisions(self, done: Committed) -> None:
         if not done.decisions.num_rows:
             return
-        where, reason = (
-            done.decisions[name].combine_chunks().dictionary_encode("encode")
-            for name in ("provider", "reason")
-        )
-        providers = [p or NO_PROVIDER for p in where.dictionary.to_pylist()]
-        reasons = reason.dictionary.to_pylist()
-        group = where.indices.to_numpy().astype(np.int64) * len(reasons) + reason.indices.to_numpy()
+        where, known = codes_of(done.decisions["provider"].combine_chunks())
+        reason, causes = codes_of(done.decisions["reason"].combine_chunks())
+        providers, reasons = [p or NO_PROVIDER for p in known.to_pylist()], causes.to_pylist()
+        group = where.astype(np.int64) * len(reasons) + reason
         durations = self._distributions["route_duration_seconds"]
         binned, total = durations.binned(done.durations, group, len(providers) * len(reasons))
         sizes, policy = binned.sum(axis=1), str(done.batches[0].policy)

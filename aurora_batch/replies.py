@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from aurora_batch.model import Fault
 from aurora_batch.schema import (
     ARROW_CONTENT_TYPE,
+    DECISION_SCHEMA,
     Decoded,
     Message,
     Messages,
@@ -58,7 +59,7 @@ def decision_messages(
     index
         Record of each decision, shape (n,), ascending.
     decisions
-        `schema.DECISION_SCHEMA`, n rows.
+        `schema.CODED_SCHEMA`, or `DECISION_SCHEMA`, n rows.
     most
         Bytes of a message beyond which the decisions of an Arrow payload are split.
     """
@@ -79,6 +80,7 @@ def _arrow(records: Records, index: NDArray[np.int64], decisions: pa.Table, most
     of = index[starts]
     key, headers = _short_keys(records.key.take(pa.array(of))), _arrow_headers(records, of)
     room = np.minimum(MAX_VALUE, most - OVERHEAD - sizes_of(key) - sizes_of(headers))
+    decisions = decisions.cast(DECISION_SCHEMA)
     bounds, whose = np.append(starts, len(index)), np.arange(len(of))
     while True:
         value = encode_arrow_each(decisions, bounds.tolist())

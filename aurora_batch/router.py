@@ -47,6 +47,7 @@ from aurora_batch.policies import (
     decide_globally,
     decide_greedily,
 )
+from aurora_batch.schema import DECISION_SCHEMA
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 from kernels.pairs import Supply
@@ -114,6 +115,11 @@ class Step:
     @cached_property
     def decisions(self) -> pa.Table:
         """A decision for each request, in their order (`schema.DECISION_SCHEMA`)."""
+        return self.coded_decisions.cast(DECISION_SCHEMA)
+
+    @cached_property
+    def coded_decisions(self) -> pa.Table:
+        """The same, as `schema.CODED_SCHEMA`."""
         said = outcome(self.task, self.made)
         return decisions.table(self.requests, self.task.columns, self.task.fleet, said, self.stamp)
 

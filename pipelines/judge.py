@@ -12,13 +12,15 @@ from collections.abc import Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from aurora_batch.demand import Demand
 from aurora_batch.engine import Decided
 from aurora_batch.fleet import Fleet
-from aurora_batch.hindsight import Hindsight, chosen, regret
+from aurora_batch.hindsight import Hindsight, regret
 from aurora_batch.ledger import NO_WINDOW
 from aurora_batch.metrics import Metrics
 from aurora_batch.router import BatchRecord
@@ -26,8 +28,6 @@ from aurora_batch.sample import SAMPLED
 from aurora_batch.settings import Settings
 
 log = logging.getLogger(__name__)
-
-CHOSEN = ("window", "provider", "gpu_type", "region")  # of a decision
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Seen:
     fleet: Fleet  # that it was decided with
     batches: Sequence[BatchRecord]  # one for each window it reached
     requests: pa.Table  # n rows: what a score depends on
-    decisions: pa.Table  # n rows: window and offer
+    offer: NDArray[np.int32]  # (n,) that each decision gives, -1 for none
+    window: pa.ChunkedArray  # (n,) that it was decided in
     demand: Demand  # after it
     missed: frozenset[int]  # windows of which batches before it may be missing
 
@@ -48,7 +49,8 @@ class Seen:
             fleet,
             decided.batches,
             decided.decoded.requests.select(SAMPLED),
-            decided.decisions.select(CHOSEN),
+            decided.offer,
+            decided.decisions["window"],
             decided.state.outlook.demand,
             missed,
         )
@@ -90,7 +92,7 @@ class Judge:
         """Take a committed micro-batch and the fleet that it was decided with; returns at once."""
         while self._waiting and self._waiting[0][0].done():
             self._waiting.popleft()
-        count = decided.decisions.num_rows
+        count = decided.offer.size
         waiting = sum(requests for _, requests in self._waiting)
         if waiting and waiting + count > self._settings.replay.chunk_requests:
             self._missed.update(batch.window_us for batch in decided.batches)
@@ -131,18 +133,18 @@ class Judge:
             self._window.expected = seen.demand.usual()  # of windows before: as at its start
 
     def _count(self, window: Window, batch: BatchRecord, seen: Seen) -> None:
-        requests, decisions = seen.requests, seen.decisions
+        requests, offer = seen.requests, seen.offer
         if len(seen.batches) > 1:
             start = pa.scalar(batch.window_us, pa.timestamp("us", tz="UTC"))
-            own = pc.equal(decisions["window"], start)
-            requests, decisions = requests.filter(own), decisions.filter(own)
+            own = pc.equal(seen.window.cast(start.type), start)
+            requests, offer = requests.filter(own), offer[own.to_numpy()]
         window.requests += requests.num_rows
         window.asked += pc.sum(requests["gpu_hours"]).as_py()
         too_many = window.requests > self._settings.replay.chunk_requests
         if too_many or seen.fleet.version != window.fleet.version:
             window.hindsight = None
         if window.hindsight is not None:
-            window.hindsight.add(window.window_us, requests, [chosen(decisions, window.fleet)])
+            window.hindsight.add(window.window_us, requests, [offer])
 
     def _finish(self) -> None:
         window, self._window = self._window, None

@@ -9,6 +9,8 @@ as JSON Schema.
 from aurora_batch.schema.arrow_reading import ARROW_CONTENT_TYPE
 from aurora_batch.schema.columns import (
     ALTERNATIVE_TYPE,
+    CODED_ALTERNATIVE_TYPE,
+    CODED_SCHEMA,
     DECISION_SCHEMA,
     REQUEST_SCHEMA,
     SCHEMA_VERSION,
@@ -36,6 +38,8 @@ from aurora_batch.schema.records import Message, Messages, Record, Records
 __all__ = [
     "ALTERNATIVE_TYPE",
     "ARROW_CONTENT_TYPE",
+    "CODED_ALTERNATIVE_TYPE",
+    "CODED_SCHEMA",
     "DECISION_SCHEMA",
     "REQUEST_SCHEMA",
     "SCHEMA_VERSION",

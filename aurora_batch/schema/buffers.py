@@ -1,4 +1,4 @@
-"""What Arrow's columns of texts and bytes are made of, as arrays for kernels."""
+"""What Arrow's columns are made of: bytes as arrays for kernels, or few values and their codes."""
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,23 @@ def buffers_of(
     if values.null_count:
         valid = values.is_valid().to_numpy(zero_copy_only=False)
     return _octets(data), found.astype(np.int64), valid
+
+
+def codes_of(column: pa.Array) -> tuple[NDArray[np.integer], pa.Array]:
+    """Return which value stands where, (n,), and the values; one of them is null if any is.
+
+    Those of an Arrow dictionary are taken as they are, unless they are more than n: some may then
+    stand nowhere, and some be the same.
+    """
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode("encode")
+    elif len(column.dictionary) > len(column):
+        column = column.dictionary_decode().dictionary_encode("encode")
+    codes, values = column.indices, column.dictionary
+    if codes.null_count:
+        codes = codes.fill_null(len(values))
+        values = pa.concat_arrays([values, pa.nulls(1, values.type)])
+    return codes.to_numpy(), values
 
 
 def _octets(data: pa.Buffer | None) -> NDArray[np.uint8]:

@@ -1,6 +1,5 @@
 """Canonical requests and decisions to payloads: JSON lines in bulk, or one Arrow IPC stream."""
 
-import io
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,7 +13,6 @@ from aurora_batch.schema.columns import REQUEST_SCHEMA
 from aurora_batch.schema.json_reading import WireRequest, WireWeights
 from aurora_batch.schema.json_writing import RFC3339, json_lines
 
-_FEW = 600  # decisions that are sooner written row by row
 _BESIDE_VALUES = 32_768  # bytes, at most, of a stream of decisions: schema, lengths, padding
 # Of these nearly every decision has another value.
 _OWN = frozenset({"request_id", "decision_id", "cost_usd"})
@@ -25,12 +23,7 @@ def encode_json(decisions: pa.Table) -> pa.BinaryArray:
 
     One line each, without a newline; all of them together are less than 2 GiB.
     """
-    if decisions.num_rows >= _FEW:
-        return json_lines(decisions, _OWN)
-    lines = io.BytesIO()
-    frame = pl.DataFrame(decisions).with_columns(pl.col(pl.Datetime).dt.to_string(RFC3339))
-    frame.write_ndjson(lines)
-    return pa.array(lines.getvalue().split(b"\n")[:-1], pa.binary())
+    return json_lines(decisions, _OWN)
 
 
 def encode_requests_json(requests: pa.Table) -> list[bytes]:

@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from aurora_batch.schema.buffers import codes_of
+
 I64 = NDArray[np.int64]
 Codes = NDArray[np.integer]
 
@@ -30,7 +32,7 @@ MERGED_ROWS, MERGED_SHARE = 1_000, 4
 
 
 class Leaf(NamedTuple):
-    """A column, or one within its lists: its distinct values, and which of them stands where."""
+    """A column, or one within its lists: its values, and which of them stands where."""
 
     before: str  # each value, in its piece
     values: pa.Array
@@ -79,7 +81,7 @@ class Pieces:
         """Return texts (n,), each of the pieces with these codes: (n,), or one for all."""
         if not n:
             return pa.array([], pa.string())
-        index = np.empty((n, len(codes)), np.int64)
+        index = np.empty((n, len(codes)), np.int32)
         for place, code in enumerate(codes):
             index[:, place] = code
         flat = pa.concat_arrays(self._texts).take(pa.array(index.ravel()))
@@ -94,7 +96,8 @@ def json_lines(table: pa.Table, own: frozenset[str] = frozenset()) -> pa.BinaryA
     Parameters
     ----------
     table
-        Columns of text, float64 or timestamps in UTC, or of lists of text or of structs of them.
+        Columns of text, float64 or timestamps in UTC, or of lists of text or of structs of them;
+        each of them may be an Arrow dictionary, whose codes are then not looked for.
     own
         Columns of text or float64 of which nearly every value is another: it makes no difference
         but to how long this takes.
@@ -153,12 +156,14 @@ def _parts(table: pa.Table, own: frozenset[str]) -> tuple[list[Leaf | Nest | Own
 def _leaf(before: str, column: pa.Array) -> Leaf:
     if _constant(column):
         return Leaf(before, column[:1], np.zeros(len(column), np.int32))
-    encoded = column.dictionary_encode("encode")
-    return Leaf(before, encoded.dictionary, encoded.indices.to_numpy())
+    codes, values = codes_of(column)
+    return Leaf(before, values, codes)
 
 
 def _constant(column: pa.Array) -> bool:
     """Whether all values are the same; of numbers that would say little, 0 being -0."""
+    if pa.types.is_dictionary(column.type):
+        return False
     if column.null_count or not len(column) or pa.types.is_floating(column.type):
         return len(column) > 0 and column.null_count == len(column)
     first = column[0]

@@ -16,7 +16,7 @@ from aurora_batch import engine, router, schema, workload
 from aurora_batch.engine import Decided
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.hindsight import Hindsight, chosen, regret
-from aurora_batch.metrics import Metrics
+from aurora_batch.metrics import Committed, Metrics
 from aurora_batch.router import RouterState
 from aurora_batch.schema import Message, Record, Records
 from aurora_batch.settings import BatchSettings, ReplaySettings, Settings
@@ -77,6 +77,11 @@ def offline(requests: pa.Table, decisions: pa.Table) -> list[float]:
     return [regret(window.values[0], window.bound) for window in found if window is not None]
 
 
+def plain(done: Sequence[Decided] | Sequence[Committed]) -> pa.Table:
+    """Return decisions as they are published."""
+    return pa.concat_tables([d.decisions.cast(schema.DECISION_SCHEMA) for d in done])
+
+
 def hours_by_window(requests: pa.Table) -> list[float]:
     """GPU-hours asked for in each whole window."""
     hours = requests["gpu_hours"].to_numpy().reshape(-1, WINDOW)
@@ -119,7 +124,7 @@ def test_each_window_that_is_over_gets_the_regret_of_hindsight(metrics: Metrics)
         if judged(metrics) > len(found):
             found.append(metrics.value("aurora_window_regret"))
 
-    expected = offline(shifted, pa.concat_tables([d.decisions for d in done]))
+    expected = offline(shifted, plain(done))
     assert any(len(d.batches) == 2 for d in done)
     assert len(found) == 2
     assert found == pytest.approx(expected[:2])
@@ -170,7 +175,7 @@ def test_a_window_that_does_not_fit_behind_a_slow_judge_is_passed_over(metrics: 
         found.append((judged(metrics), metrics.value("aurora_window_regret")))
     all_of_them = offline(
         pa.concat_tables([d.decoded.requests for d in done]),
-        pa.concat_tables([d.decisions for d in done]),
+        plain(done),
     )
     assert found[0] == (1, pytest.approx(all_of_them[0]))
     assert found[BATCHES] == (2, pytest.approx(all_of_them[2]))
@@ -181,9 +186,10 @@ def test_what_fails_in_it_is_logged_and_later_windows_are_judged(
 ) -> None:
     """The caller never hears of it."""
     judge, done = judge_of(metrics), list(decided(asked_for(4)))
-    place = done[1].decisions.column_names.index("provider")
-    numbers = pa.array(range(BATCH))  # in place of names
-    bad = replace(done[1], decisions=done[1].decisions.set_column(place, "provider", numbers))
+    asked = done[1].decoded.requests
+    words = pa.array(["many"] * BATCH)  # in place of numbers
+    asked = asked.set_column(asked.column_names.index("gpu_hours"), "gpu_hours", words)
+    bad = replace(done[1], decoded=replace(done[1].decoded, requests=asked))
     with caplog.at_level(logging.ERROR):
         for batch in [done[0], bad, *done[2:]]:
             judge.add(batch, FLEET)
@@ -224,7 +230,7 @@ def test_a_stream_shows_what_its_decisions_say_offline(embedded: str) -> None:
 
     value = run(go()).value
     replayed = list(decided(requests.slice(0, len(messages) - BATCH)))
-    decisions = pa.concat_tables([done.decisions for done in seen])
+    decisions = plain(seen)
     asked, past = hours_by_window(requests), replayed[-1].state.outlook.demand.past
     outlook = replayed[-1].state.outlook
     assert outlook.forecast is not None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurora_batch.schema import DECISION_SCHEMA
+from aurora_batch.schema import CODED_SCHEMA, DECISION_SCHEMA
 from aurora_batch.schema.json_writing import MERGED_ROWS, RFC3339, json_lines
 
 OWN = frozenset({"request_id", "decision_id", "cost_usd"})
@@ -21,6 +21,24 @@ def row_by_row(table: pa.Table) -> list[bytes]:
     frame = pl.DataFrame(table).with_columns(pl.col(pl.Datetime).dt.to_string(RFC3339))
     frame.write_ndjson(lines)
     return lines.getvalue().splitlines()
+
+
+def coded(table: pa.Table) -> pa.Table:
+    """Return the same with the dictionaries of `CODED_SCHEMA`."""
+    columns = [_coded(table[f.name].combine_chunks(), f.type) for f in CODED_SCHEMA]
+    return pa.table(columns, schema=CODED_SCHEMA)
+
+
+def _coded(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(kind):
+        return column.dictionary_encode()
+    if pa.types.is_list(kind):
+        elements = _coded(column.values, kind.value_type)
+        return pa.ListArray.from_arrays(column.offsets, elements, mask=column.is_null())
+    if pa.types.is_struct(kind):
+        fields = [_coded(column.field(f.name), f.type) for f in kind]
+        return pa.StructArray.from_arrays(fields, fields=list(kind), mask=column.is_null())
+    return column
 
 
 def columns() -> st.SearchStrategy[dict[str, st.SearchStrategy[Any]]]:
@@ -59,6 +77,7 @@ def test_lines_are_those_of_a_writer_of_rows(data: st.DataObject) -> None:
 
     assert json_lines(table, OWN).to_pylist() == row_by_row(table)
     assert json_lines(table).to_pylist() == row_by_row(table)
+    assert json_lines(coded(table), OWN).to_pylist() == row_by_row(table)
 
 
 @pytest.mark.parametrize("distinct", [1, 7, MERGED_ROWS])
@@ -78,7 +97,22 @@ def test_many_rows(distinct: int) -> None:
         for i in range(2 * MERGED_ROWS)
     ]
     table = pa.Table.from_pylist(rows, schema=DECISION_SCHEMA)
-    pieces = pa.concat_tables([table.slice(1, 5), table.slice(900, 1_050)])
+    both = table, coded(table)
 
-    for some in (table, table.slice(3, MERGED_ROWS), pieces):
-        assert json_lines(some, OWN).to_pylist() == row_by_row(some)
+    for low, high in ((0, len(rows)), (3, MERGED_ROWS), (900, 901)):
+        expected = row_by_row(table.slice(low, high - low))
+        for some in both:
+            assert json_lines(some.slice(low, high - low), OWN).to_pylist() == expected
+    for some in both:
+        pieces = [some.slice(1, 5), some.slice(900, 1_050)]
+        expected = row_by_row(pa.concat_tables([table.slice(1, 5), table.slice(900, 1_050)]))
+        assert json_lines(pa.concat_tables(pieces), OWN).to_pylist() == expected
+
+
+def test_a_dictionary_may_hold_a_value_twice_or_for_nobody() -> None:
+    """As those of a fleet do, whose offers may have one price; and null in place of a value."""
+    codes = pa.array([0, 2, None, 3, 1], pa.int32())
+    column = pa.DictionaryArray.from_arrays(codes, pa.array(["a", "b", "a", None, "nobody's"]))
+
+    lines = json_lines(pa.table({"x": column})).to_pylist()
+    assert lines == [b'{"x":"a"}', b'{"x":"a"}', b'{"x":null}', b'{"x":null}', b'{"x":"b"}']
