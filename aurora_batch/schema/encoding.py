@@ -11,8 +11,9 @@ import pyarrow as pa
 from aurora_batch.model import ANY_OF
 from aurora_batch.schema.columns import REQUEST_SCHEMA
 from aurora_batch.schema.json_reading import WireRequest, WireWeights
-from aurora_batch.schema.json_writing import RFC3339, json_lines
+from aurora_batch.schema.json_writing import json_lines
 
+_RFC3339 = "%Y-%m-%dT%H:%M:%S%.fZ"
 _BESIDE_VALUES = 32_768  # bytes, at most, of a stream of decisions: schema, lengths, padding
 # Of these nearly every decision has another value.
 _OWN = frozenset({"request_id", "decision_id", "cost_usd"})
@@ -31,7 +32,7 @@ def encode_requests_json(requests: pa.Table) -> list[bytes]:
     frame = pl.DataFrame(requests)
     columns = {name: frame[name].to_list() for name in frame.columns if name not in _BUILT}
     columns["gpu_type"] = list(map(_names, columns["gpu_type"]))
-    columns["requested_at"] = frame["requested_at"].dt.to_string(RFC3339).to_list()
+    columns["requested_at"] = frame["requested_at"].dt.to_string(_RFC3339).to_list()
     columns["weights"] = _weights(requests["weights"].combine_chunks())
     encode = msgspec.json.Encoder().encode
     fields = (columns[name] for name in WireRequest.__struct_fields__)

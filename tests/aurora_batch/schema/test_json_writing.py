@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurora_batch.schema import CODED_SCHEMA, DECISION_SCHEMA
-from aurora_batch.schema.json_writing import MERGED_ROWS, RFC3339, json_lines
+from aurora_batch.schema.json_writing import MERGED_ROWS, json_lines
 
 OWN = frozenset({"request_id", "decision_id", "cost_usd"})
 
@@ -18,7 +18,9 @@ OWN = frozenset({"request_id", "decision_id", "cost_usd"})
 def row_by_row(table: pa.Table) -> list[bytes]:
     """Return the lines as Polars writes them."""
     lines = io.BytesIO()
-    frame = pl.DataFrame(table).with_columns(pl.col(pl.Datetime).dt.to_string(RFC3339))
+    frame = pl.DataFrame(table).with_columns(
+        pl.col(pl.Datetime).dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ")
+    )
     frame.write_ndjson(lines)
     return lines.getvalue().splitlines()
 
