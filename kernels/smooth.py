@@ -101,7 +101,7 @@ def _exponents(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _exp(z: float) -> float:
-    """exp(z) to 2e-11 of itself for z in (LEAST, 0], 0 below; arithmetic alone, so vectorised."""
+    """exp(z) to 2e-11 of itself for z in [LEAST, 0], 0 below; arithmetic alone, so vectorised."""
     x = max(z, LEAST - 1.0) * (1.0 / 1024.0)
     y = 1.0 + x * (1.0 + x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120)))))
     for _ in range(10):  # 1,024 = 2 to the power of 10

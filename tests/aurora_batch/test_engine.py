@@ -7,8 +7,9 @@ import pytest
 
 from aurora_batch import decisions, engine, router
 from aurora_batch.fleet import default_fleet
+from aurora_batch.hindsight import chosen
 from aurora_batch.router import RouterState
-from aurora_batch.schema import Record, Records
+from aurora_batch.schema import DECISION_SCHEMA, Record, Records
 from aurora_batch.settings import Settings
 from tests.streaming import request
 
@@ -36,6 +37,21 @@ def test_windows_of_one_batch_are_decided_in_their_order() -> None:
     assert [b.requests for b in done.batches] == [2, 2]
     assert sum(b.late for b in done.batches) == 0
     assert [w.minute for w in done.decisions["window"].to_pylist()] == [1, 0, 1, 0]
+
+
+def test_offers_are_those_that_the_decisions_name() -> None:
+    """Row for row, also where the order of windows is not that of the records."""
+    asked = [("h100", 70), ("a100", 10), ("none", 15), ("4090", 75), ("h100", 20), ("none", 80)]
+    times = [f"2026-01-01T12:{s // 60:02}:{s % 60:02}Z" for _, s in asked]
+    messages = [
+        request(i, requested_at=t, gpu_type=gpu)
+        for i, (t, (gpu, _)) in enumerate(zip(times, asked, strict=True))
+    ]
+    done = decide([Record(m.value, m.key, offset=i) for i, m in enumerate(messages)])
+
+    said = done.decisions.cast(DECISION_SCHEMA)
+    assert said["gpu_type"].to_pylist() == [gpu if gpu != "none" else None for gpu, _ in asked]
+    assert done.offer.tolist() == chosen(said, default_fleet()).tolist()
 
 
 def test_a_batch_of_bad_records_leaves_the_state() -> None:
