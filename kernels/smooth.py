@@ -21,6 +21,7 @@ from kernels.rows import Rows, Supply
 F64 = NDArray[np.float64]
 
 LEAST = -15.0  # exponents below it add less than 1e-6
+LEAST_SOFT = 1e-300  # its inverse is finite, whatever a request is worth
 MEMORY = 6  # values that a step is held against: it need not be lower than the last one
 SUFFICIENT = 1e-4  # part of the promised decrease that a step must bring
 FIRST = 0.1  # the longest first step, as a part of the highest price
@@ -92,8 +93,8 @@ def _exponents(
             z[e] = net
             top = max(top, net)
             most = max(most, value[e])
-        best[i], soft[i] = top, softness * most
-        unit = 1.0 / soft[i] if low < high else 0.0
+        best[i], soft[i] = top, max(softness * most, LEAST_SOFT)
+        unit = 1.0 / soft[i]
         for e in range(low, high):
             z[e] = (z[e] - top) * unit
         z[pairs + i] = max((rows.floor[i] - top) * unit, LEAST)

@@ -42,7 +42,8 @@ class Worker:
     fleets
         The providers in force, already those of the shard's part.
     observers
-        Called, on the event loop, with each committed micro-batch.
+        Called, on the event loop, with each committed micro-batch; its decisions are coded
+        (`schema.CODED_SCHEMA`).
     clock
         Monotonic seconds.
     """

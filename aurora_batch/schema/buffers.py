@@ -24,17 +24,16 @@ def buffers_of(
     return _octets(data), found.astype(np.int64), valid
 
 
-def codes_of(column: pa.Array) -> tuple[NDArray[np.integer], pa.Array]:
-    """Return which value stands where, (n,), and the values; one of them is null if any is.
+def codes_of(column: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
+    """Return which value stands where, (n,) of int32, and the values, null among them.
 
-    Those of an Arrow dictionary are taken as they are, unless they are more than n: some may then
-    stand nowhere, and some be the same.
+    Those of an Arrow dictionary may stand twice, or for nobody; one longer than n is made anew.
     """
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode("encode")
     elif len(column.dictionary) > len(column):
         column = column.dictionary_decode().dictionary_encode("encode")
-    codes, values = column.indices, column.dictionary
+    codes, values = column.indices.cast(pa.int32()), column.dictionary
     if codes.null_count:
         codes = codes.fill_null(len(values))
         values = pa.concat_arrays([values, pa.nulls(1, values.type)])

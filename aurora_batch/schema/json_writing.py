@@ -96,7 +96,7 @@ def json_lines(table: pa.Table, own: frozenset[str] = frozenset()) -> pa.BinaryA
     ----------
     table
         Columns of text, float64 or timestamps in UTC, or of lists of text or of structs of them;
-        each of them may be an Arrow dictionary, whose codes are then not looked for.
+        each may be an Arrow dictionary, whose codes are then not looked for.
     own
         Columns of text or float64 of which nearly every value is another: it makes no difference
         but to how long this takes.
@@ -137,6 +137,8 @@ def _parts(table: pa.Table, own: frozenset[str]) -> tuple[list[Leaf | Nest | Own
     before = "{"
     for name, chunks in zip(table.column_names, table.columns, strict=True):
         column = chunks.combine_chunks()
+        if name in own and pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
         before += f'"{name}":'
         after = ""
         if pa.types.is_list(column.type):

@@ -99,6 +99,26 @@ def test_the_cut_hardly_matters(market: Soft) -> None:
     assert np.all(np.abs(slope[finite] - twin_slope[finite]) <= 1e-5 * size(market)[finite])
 
 
+@pytest.mark.parametrize("worth", [1e-290, 1e-307, 5e-324])
+def test_a_request_of_next_to_no_value_spoils_nothing(worth: float) -> None:
+    """Whatever its priority: value and slope are those of the others."""
+    rows = Rows(
+        start=np.array([0, 1, 2, 3]),
+        pair=np.arange(3, dtype=np.int32),
+        pool=np.zeros(3, np.int32),
+        value=np.array([3.0, worth, 2.0]),
+        demand=np.ones(3),
+        cost=np.zeros(0),
+        tenant=np.zeros(0, np.int32),
+        floor=np.zeros(3),
+    )
+    market = Soft(rows, Supply(np.array([1.5]), np.zeros(0)), np.array([0.1]), np.zeros(0), 0.003)
+    value, slope = market.at(market.prices)
+
+    assert value == pytest.approx(0.15 + 2.9 + 1.9, abs=1e-5)
+    assert slope == pytest.approx(np.array([1.5 - 2.0]), abs=1e-5)
+
+
 @settings(max_examples=150, deadline=None)
 @given(market=markets)
 def test_it_lies_just_above_the_dual_function(market: Soft) -> None:

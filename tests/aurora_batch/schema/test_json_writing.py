@@ -118,3 +118,14 @@ def test_a_dictionary_may_hold_a_value_twice_or_for_nobody() -> None:
 
     lines = json_lines(pa.table({"x": column})).to_pylist()
     assert lines == [b'{"x":"a"}', b'{"x":"a"}', b'{"x":null}', b'{"x":null}', b'{"x":"b"}']
+
+
+def test_codes_of_few_bits_are_as_good() -> None:
+    """Two columns whose values together are more than such a code can count."""
+    names = [f"v{i}" for i in range(200)]
+    column = pa.DictionaryArray.from_arrays(pa.array(range(200), pa.uint8()), pa.array(names))
+
+    table = pa.table({"a": column, "b": column})
+    for own in (frozenset[str](), frozenset({"b"})):
+        lines = json_lines(table, own).to_pylist()
+        assert lines == [f'{{"a":"{x}","b":"{x}"}}'.encode() for x in names]
