@@ -168,6 +168,7 @@ def _words(
 def _picked(
     values: pa.Array | F64, codes: NDArray[np.integer], hidden: NDArray[np.bool_] | None
 ) -> pa.DictionaryArray:
+    """Return which of the values each row has; null where it is hidden, or none is known."""
     if not len(values):
         codes, hidden = np.zeros_like(codes), np.ones(codes.size, np.bool_)
     return pa.DictionaryArray.from_arrays(
