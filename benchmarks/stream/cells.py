@@ -9,7 +9,7 @@ Payload = Literal["json", "arrow"]
 
 # Windows so short that most of a run's follow others: only then prices are solved again and again.
 SHORT_S = 5.0
-BY_WORKER, BY_LOOP, BY_QUIX = "worker", "aiokafka", "quix"
+BY_WORKER, BY_LOOP, BY_QUIX, BY_BARE = "worker", "aiokafka", "quix", "bare"
 # Requests that a backlog needs for each second: more than is decided in it on two cores.
 PER_SECOND: dict[Payload, int] = {"json": 250_000, "arrow": 1_200_000}
 
@@ -61,6 +61,8 @@ CELLS = (
          usual=False),
     Cell("latency-20", "linger 20 ms, exactly once", kind="latency"),
     Cell("latency-5", "linger 5 ms, exactly once", linger_ms=5.0, kind="latency"),
+    Cell("bare-20", "2 ms of work, linger 20 ms", by=BY_BARE, kind="latency"),
+    Cell("bare-5", "2 ms of work, linger 5 ms", by=BY_BARE, linger_ms=5.0, kind="latency"),
     Cell("latency-20-alo", "linger 20 ms, at least once", exactly_once=False, kind="latency",
          usual=False),
     Cell("latency-5-alo", "linger 5 ms, at least once", exactly_once=False, linger_ms=5.0,

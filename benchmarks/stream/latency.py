@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.stream.cells import Cell, Latency
+from aurora_batch.settings import Settings
+from benchmarks.stream.cells import BY_WORKER, Cell, Latency
 from benchmarks.stream.children import Child, Failed, tool
 from benchmarks.stream.feed import ROWS
 from benchmarks.stream.place import PARTITIONS, Place
@@ -33,10 +34,9 @@ def swept(
     settings = place.settings(cell, requests, turn)
     place.create(settings)
     with ExitStack() as stack:
-        worker = stack.enter_context(place.worker(settings, "0/1", "--metrics-port", "0"))
-        said = worker.line("metrics at", BEGIN_S)
-        port = int(said.partition("/metrics")[0].rpartition(":")[2])
-        worker.line("begins at", BEGIN_S)
+        worker, port = _started(place, cell, settings)
+        stack.enter_context(worker)
+        worker.line("begins", BEGIN_S)
         topics = settings.kafka.topics
         # The first micro-batch waits for the kernels, and a broker that has just begun compiles
         # what it does for half a minute; neither belongs to a rate.
@@ -58,8 +58,17 @@ def swept(
     place.drop(requests)
 
 
+def _started(place: Place, cell: Cell, settings: Settings) -> tuple[Child, int | None]:
+    """Start what decides; also return the port of its metrics."""
+    if cell.by != BY_WORKER:
+        return place.peer(cell.by, settings), None
+    worker = place.worker(settings, "0/1", "--metrics-port", "0")
+    said = worker.line("metrics at", BEGIN_S)
+    return worker, int(said.partition("/metrics")[0].rpartition(":")[2])
+
+
 def _phase(
-    place: Place, cell: Cell, requests: str, decisions: str, port: int, rate: float,
+    place: Place, cell: Cell, requests: str, decisions: str, port: int | None, rate: float,
     warm_s: float, seconds: float, drain_s: float,
 ) -> Latency:  # fmt: skip
     """Offer one rate and measure."""
@@ -116,8 +125,10 @@ def joined(sent: NDArray[np.int64], received: object, warm: int) -> F64:
     return np.asarray((at - sent[number]) / 1e6, np.float64)
 
 
-def decide_buckets(port: int) -> Buckets:
-    """Return the histogram of how long decisions took."""
+def decide_buckets(port: int | None) -> Buckets:
+    """Return the histogram of how long decisions took; empty where nobody counts."""
+    if port is None:
+        return {}
     return {
         float(sample.labels["le"]): sample.value
         for family in text_string_to_metric_families(fetched(port, "/metrics"))

@@ -1,6 +1,8 @@
 """Where a run happens: broker, topics of its own, and how a process is to run there."""
 
 import asyncio
+import json
+import sys
 import tempfile
 import time
 import uuid
@@ -23,7 +25,8 @@ from aurora_batch.settings import (
     Settings,
     Topics,
 )
-from benchmarks.stream.cells import Cell
+from aurora_batch.settings_types import to_plain
+from benchmarks.stream.cells import BY_BARE, BY_LOOP, BY_QUIX, Cell
 from benchmarks.stream.children import Child
 from tests.streaming import cluster_of, write_settings
 
@@ -93,6 +96,20 @@ class Place:
         write_settings(settings, folder)
         options = ["--config", str(folder), "--shard", shard, *arguments]
         return Child("pipelines.cli", ["stream", *options], environ=environ)
+
+    def peer(self, by: str, settings: Settings, python: Path | None = None) -> Child:
+        """Start who does a worker's job; `python` is the interpreter that has Quix Streams."""
+        kafka = settings.kafka
+        spec = {
+            "bootstrap": kafka.bootstrap, "group": kafka.group, "requests": kafka.topics.requests,
+            "decisions": kafka.topics.decisions, "partitions": PARTITIONS,
+            "router": to_plain(settings)["router"], "providers": to_plain(settings)["providers"],
+        }  # fmt: skip
+        module = {BY_LOOP: "loop", BY_QUIX: "quix_app", BY_BARE: "bare"}[by]
+        path = self.folder / f"{kafka.group}.json"
+        path.write_text(json.dumps(spec))
+        own = python if by == BY_QUIX and python else sys.executable
+        return Child(f"benchmarks.stream.peers.{module}", [str(path)], own)
 
 
 class Committed:

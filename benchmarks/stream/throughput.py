@@ -1,6 +1,5 @@
 """How fast a backlog is worked off, and what CPU time that takes."""
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -8,16 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aurora_batch.settings import Settings
-from aurora_batch.settings_types import to_plain
-from benchmarks.stream.cells import (
-    BY_LOOP,
-    BY_QUIX,
-    BY_WORKER,
-    PER_SECOND,
-    Cell,
-    Payload,
-    Throughput,
-)
+from benchmarks.stream.cells import BY_WORKER, PER_SECOND, Cell, Payload, Throughput
 from benchmarks.stream.children import Child, Failed, cpu_s, tool
 from benchmarks.stream.feed import ROWS
 from benchmarks.stream.place import PARTITIONS, Committed, Place
@@ -112,17 +102,7 @@ def _started(place: Place, cell: Cell, settings: Settings, quix: Path | None) ->
     """Start what decides."""
     if cell.by == BY_WORKER:
         return [place.worker(settings, f"{i}/{cell.shards}") for i in range(cell.shards)]
-    kafka = settings.kafka
-    spec = {
-        "bootstrap": kafka.bootstrap, "group": kafka.group, "requests": kafka.topics.requests,
-        "decisions": kafka.topics.decisions, "router": to_plain(settings)["router"],
-        "providers": to_plain(settings)["providers"],
-    }  # fmt: skip
-    module = {BY_LOOP: "loop", BY_QUIX: "quix_app"}[cell.by]
-    path = place.folder / f"{kafka.group}.json"
-    path.write_text(json.dumps(spec))
-    python = {} if quix is None or cell.by == BY_LOOP else {"python": quix}
-    return [Child(f"benchmarks.stream.peers.{module}", [str(path)], **python)]
+    return [place.peer(cell.by, settings, quix)]
 
 
 def _watched(
