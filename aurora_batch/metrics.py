@@ -322,8 +322,8 @@ class Metrics:
             return
         where, known = codes_of(done.decisions["provider"].combine_chunks())
         reason, causes = codes_of(done.decisions["reason"].combine_chunks())
-        providers, reasons = [p or NO_PROVIDER for p in known.to_pylist()], causes.to_pylist()
-        group = where.astype(np.int64) * len(reasons) + reason
+        providers, reasons = [NO_PROVIDER, *known.to_pylist()], causes.to_pylist()
+        group = (where.astype(np.int64) + 1) * len(reasons) + reason
         durations = self._distributions["route_duration_seconds"]
         binned, total = durations.binned(done.durations, group, len(providers) * len(reasons))
         sizes, policy = binned.sum(axis=1), str(done.batches[0].policy)

@@ -25,19 +25,22 @@ def buffers_of(
 
 
 def codes_of(column: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
-    """Return which value stands where, (n,) of int32, and the values, null among them.
+    """Return which value stands where, (n,), -1 for null, and the values.
 
     Those of an Arrow dictionary may stand twice, or for nobody; one longer than n is made anew.
     """
     if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode("encode")
+        column = column.dictionary_encode()
     elif len(column.dictionary) > len(column):
-        column = column.dictionary_decode().dictionary_encode("encode")
-    codes, values = column.indices.cast(pa.int32()), column.dictionary
-    if codes.null_count:
-        codes = codes.fill_null(len(values))
-        values = pa.concat_arrays([values, pa.nulls(1, values.type)])
-    return codes.to_numpy(), values
+        column = column.dictionary_decode().dictionary_encode()
+    indices, values = column.indices, column.dictionary
+    if indices.null_count:
+        indices = indices.cast(pa.int32()).fill_null(-1)
+    codes = indices.to_numpy().astype(np.int32, copy=False)
+    if values.null_count:
+        none = values.is_null().to_numpy(zero_copy_only=False)
+        codes = np.where((codes >= 0) & ~none[codes], codes, np.int32(-1))
+    return codes, values
 
 
 def _octets(data: pa.Buffer | None) -> NDArray[np.uint8]:

@@ -15,8 +15,7 @@ from aurora_batch.schema.json_writing import json_lines
 
 _RFC3339 = "%Y-%m-%dT%H:%M:%S%.fZ"
 _BESIDE_VALUES = 32_768  # bytes, at most, of a stream of decisions: schema, lengths, padding
-# Of these nearly every decision has another value.
-_OWN = frozenset({"request_id", "decision_id", "cost_usd"})
+_OWN = frozenset({"cost_usd"})  # of which nearly every decision has another
 
 
 def encode_json(decisions: pa.Table) -> pa.BinaryArray:

@@ -1,16 +1,13 @@
-"""Rows as JSON objects, each distinct value written once.
+"""Rows as JSON objects: what the few distinct values of most columns say is formatted once.
 
 Of most columns a batch has few distinct values: some hundred texts say what stands in ten thousand
-rows. So those are formatted, with the name of their field before them; a row is a list of codes of
-such pieces, and one `take` of Arrow's puts all rows together. A list is a piece as well, put
-together from those of its elements in the same way.
+rows. They, the names of the fields and what stands in one row alone become pieces of text, and one
+kernel puts all rows together from them (`kernels.json_lines`).
 
 The text is what Polars' `write_ndjson` writes: the shortest that reads back as the same number, no
 escapes but those that JSON asks for, null for what is not finite.
 """
 
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -20,73 +17,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aurora_batch.schema.buffers import codes_of
+from aurora_batch.schema.buffers import buffers_of, codes_of
+from kernels import json_lines as kernel
 
+U8 = NDArray[np.uint8]
+I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
-Codes = NDArray[np.integer]
 
-MOST_KEYS = 1 << 62
-# Columns side by side become one piece where so many rows have, on average, so many alike.
-MERGED_ROWS, MERGED_SHARE = 1_000, 4
+MOST_BYTES = 2**31 - 1  # of a binary column with offsets of 32 bits
 
 
 class Leaf(NamedTuple):
-    """A column, or one within its lists: its values, and which of them stands where."""
+    """A column, or a field of the elements of one: values, and which of them stands where."""
 
-    before: str  # each value, in its piece
+    before: str  # each value
+    codes: I32  # of `values`; below zero: null
     values: pa.Array
-    code: Codes  # of `values`
 
 
-class Nest(NamedTuple):
-    """A column of lists."""
+class Step(NamedTuple):
+    """A column of the table."""
 
-    before: str
-    length: I64  # (n,)
-    valid: NDArray[np.bool_]  # (n,)
-    leaves: tuple[Leaf, ...]  # fields of the elements; one without a name where they are no structs
-    after: str  # each element
-
-
-class Own(NamedTuple):
-    """A column of which nearly every value is another."""
-
-    before: str
-    texts: pa.Array
-
-
-class Run(NamedTuple):
-    """Pieces that were added together, and which of them each row has."""
-
-    first: int
-    size: int
-    code: Codes  # from 0
-
-
-class Pieces:
-    """Pieces of text, by code."""
-
-    def __init__(self) -> None:
-        self._texts: list[pa.Array] = []
-        self._size = 0
-
-    def add(self, texts: pa.Array) -> int:
-        """Return the code of the first of these; the others follow."""
-        first, self._size = self._size, self._size + len(texts)
-        self._texts.append(texts)
-        return first
-
-    def join(self, codes: Sequence[Codes | int], n: int) -> pa.StringArray:
-        """Return texts (n,), each of the pieces with these codes: (n,), or one for all."""
-        if not n:
-            return pa.array([], pa.string())
-        index = np.empty((n, len(codes)), np.int32)
-        for place, code in enumerate(codes):
-            index[:, place] = code
-        flat = pa.concat_arrays(self._texts).take(pa.array(index.ravel()))
-        _, bounds, data = flat.buffers()
-        ends = np.frombuffer(bounds, np.int32)[: index.size + 1 : len(codes)]
-        return pa.StringArray.from_buffers(n, pa.py_buffer(np.ascontiguousarray(ends)), data)
+    leaves: list[Leaf]  # one, or of lists the fields of their elements
+    spans: I64 | None = None  # (2, n): of lists, where each begins and its length, -1 for null
+    before: str = ""  # each list
+    after: str = ""  # each element
 
 
 def json_lines(table: pa.Table, own: frozenset[str] = frozenset()) -> pa.BinaryArray:
@@ -98,218 +53,154 @@ def json_lines(table: pa.Table, own: frozenset[str] = frozenset()) -> pa.BinaryA
         Columns of text, float64 or timestamps in UTC, or of lists of text or of structs of them;
         each may be an Arrow dictionary, whose codes are then not looked for.
     own
-        Columns of text or float64 of which nearly every value is another: it makes no difference
-        but to how long this takes.
+        Columns of float64 of which nearly every value is another: it makes no difference but to how
+        long this takes.
 
     Raises
     ------
-    pyarrow.ArrowInvalid
+    ValueError
         All rows together are 2 GiB or more.
     """
     n = table.num_rows
     if not n:
         return pa.array([], pa.binary())
-    parts, last = _parts(table, own)
-    leaves = [x for part in parts for x in _leaves(part)]
-    pieces = Pieces()
-    first = iter(_add_leaves(pieces, leaves))
-    codes: list[Codes | int] = []
-    alike: list[Run] = []  # columns side by side
-    for part in parts:
-        match part:
-            case Leaf():
-                alike.append(Run(next(first), len(part.values), part.code))
-            case Nest():
-                alike.append(_lists(pieces, part, [next(first) for _ in part.leaves]))
-            case Own():
-                codes += _merged(pieces, alike, n)
-                alike = []
-                said = pieces.add(pa.array([part.before]))
-                codes += [said, pieces.add(part.texts) + np.arange(n)]
-    codes += _merged(pieces, alike, n)
-    codes.append(pieces.add(pa.array([last])))
-    return pieces.join(codes, n).cast(pa.binary())
-
-
-def _parts(table: pa.Table, own: frozenset[str]) -> tuple[list[Leaf | Nest | Own], str]:
-    """Return the columns as parts of a row, and what ends it."""
-    parts: list[Leaf | Nest | Own] = []
+    steps = []
     before = "{"
     for name, chunks in zip(table.column_names, table.columns, strict=True):
-        column = chunks.combine_chunks()
-        if name in own and pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
+        column = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
         before += f'"{name}":'
-        after = ""
         if pa.types.is_list(column.type):
-            parts.append(_nest(before, column))
-        elif name in own and pa.types.is_floating(column.type):
-            parts.append(Own(before, _numbers(column).fill_null("null")))
-        elif name in own and not column.null_count and not _escapes(column):
-            parts.append(Own(before + '"', column))
-            after = '"'
+            steps.append(_lists(before, column))
         else:
-            parts.append(_leaf(before, column))
-        before = after + ","
-    return parts, before.removesuffix(",") + "}"
+            steps.append(Step([_leaf(before, column, name in own)]))
+        before = ","
+    return _written(steps, n)
 
 
-def _leaf(before: str, column: pa.Array) -> Leaf:
-    if _constant(column):
-        return Leaf(before, column[:1], np.zeros(len(column), np.int32))
-    codes, values = codes_of(column)
-    return Leaf(before, values, codes)
+def _leaf(before: str, column: pa.Array, own: bool = False) -> Leaf:
+    """Return a column as a leaf; of texts, each stands for itself."""
+    plain = not pa.types.is_dictionary(column.type)
+    if plain and (own or not pa.types.is_floating(column.type)):
+        codes = np.arange(len(column), dtype=np.int32)
+        if column.null_count:
+            codes[column.is_null().to_numpy(zero_copy_only=False)] = -1
+        return Leaf(before, codes, column)
+    return Leaf(before, *codes_of(column))
 
 
-def _constant(column: pa.Array) -> bool:
-    """Whether all values are the same; of numbers that would say little, 0 being -0."""
-    if pa.types.is_dictionary(column.type):
-        return False
-    if column.null_count or not len(column) or pa.types.is_floating(column.type):
-        return len(column) > 0 and column.null_count == len(column)
-    first = column[0]
-    return first == column[-1] and bool(pc.all(pc.equal(column, first)).as_py())
-
-
-def _nest(before: str, column: pa.ListArray) -> Nest:
-    elements = column.flatten()
-    length = column.value_lengths().fill_null(0).to_numpy().astype(np.int64)
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
+def _lists(before: str, column: pa.ListArray) -> Step:
+    elements, length = column.flatten(), np.diff(column.offsets.to_numpy()).astype(np.int64)
+    if column.null_count:
+        length[column.is_null().to_numpy(zero_copy_only=False)] = 0  # whatever the offsets say
+    start = length.cumsum() - length
+    if column.null_count:
+        length[column.is_null().to_numpy(zero_copy_only=False)] = -1
+    spans = np.stack([start, length])
     if not pa.types.is_struct(elements.type):
-        return Nest(before, length, valid, (_leaf("", elements),), "")
+        return Step([_leaf("", elements)], spans, before)
     names = [field.name for field in elements.type]
-    leaves = tuple(
+    leaves = [
         _leaf(f'{"," if place else "{"}"{name}":', values)
         for place, (name, values) in enumerate(zip(names, elements.flatten(), strict=True))
-    )
-    return Nest(before, length, valid, leaves, "}")
-
-
-def _leaves(part: Leaf | Nest | Own) -> tuple[Leaf, ...]:
-    match part:
-        case Leaf():
-            return (part,)
-        case Nest():
-            return part.leaves
-    return ()
-
-
-def _add_leaves(pieces: Pieces, leaves: list[Leaf]) -> list[int]:
-    """Add the values of all, in as few calls of Arrow as possible; return where each begins."""
-    texts: dict[str, list[pa.Array]] = {"string": [], "double": [], "timestamp[us, tz=UTC]": []}
-    which: dict[str, list[int]] = {kind: [] for kind in texts}
-    for at, leaf in enumerate(leaves):
-        texts[str(leaf.values.type)].append(leaf.values)
-        which[str(leaf.values.type)].append(at)
-    said = [
-        form(pa.concat_arrays(some))
-        for some, form in zip(texts.values(), (_strings, _numbers, _times), strict=True)
-        if some
     ]
-    order = [at for some in which.values() for at in some]
-    sizes = np.array([len(leaves[at].values) for at in order], np.int64)
-    before = pa.array([leaves[at].before for at in order])
-    of_each = before.take(pa.array(np.repeat(np.arange(sizes.size), sizes)))
-    values = pa.concat_arrays(said).fill_null("null")
-    begin = pieces.add(pc.binary_join_element_wise(of_each, values, ""))
-    first = np.zeros(len(leaves), np.int64)
-    first[order] = begin + np.cumsum(sizes) - sizes
-    return first.tolist()
+    return Step(leaves, spans, before, "}")
 
 
-def _lists(pieces: Pieces, nest: Nest, first: list[int]) -> Run:
-    """Add each distinct list of a column; return the codes of the rows' pieces."""
-    element, fields = _distinct(
-        [leaf.code for leaf in nest.leaves], [len(leaf.values) for leaf in nest.leaves]
-    )
-    known = fields[0].size
-    after = pieces.add(pa.array([nest.after]))
-    begin = pieces.add(pieces.join([*map(np.add, fields, first), after], known))
-    start = nest.length.cumsum() - nest.length
-    places: list[Codes] = []  # of an element, -1 where a list is shorter
-    for place in range(int(nest.length.max())):
-        within = place < nest.length
-        at = np.full(nest.length.size, -1, np.int64)
-        at[within] = element[start[within] + place]
-        places.append(at + 1)
-    row, (said, *lists) = _distinct(
-        [nest.valid.astype(np.int64), *places], [2, *[known + 1] * len(places)]
-    )
-    marks = [nest.before + "null", nest.before + "[", "", "]", ","]
-    null, opened, nothing, closed, comma = pieces.add(pa.array(marks)) + np.arange(len(marks))
-    codes: list[Codes | int] = [np.where(said, opened, null)]
-    for place, one in enumerate(lists):
-        codes += [np.where(one > 0, comma, nothing)] * (place > 0)
-        codes.append(np.where(one > 0, begin + one - 1, nothing))
-    codes.append(np.where(said, closed, nothing))
-    return Run(pieces.add(pieces.join(codes, said.size)), said.size, row)
+def _written(steps: list[Step], n: int) -> pa.BinaryArray:
+    """Return the rows that these columns say."""
+    leaves = [leaf for step in steps for leaf in step.leaves]
+    words: list[str] = []
+    plan = np.zeros((len(leaves), kernel.LEAF), np.int64)
+    for row, leaf in zip(plan, leaves, strict=True):
+        row[[kernel.BEFORE, kernel.NULL]] = len(words), len(words) + 1
+        words += [leaf.before, leaf.before + "null"]
+    counts = np.array([leaf.codes.size for leaf in leaves], np.int64)
+    plan[:, kernel.CODES] = np.cumsum(counts) - counts
+    order, spans = _order(steps, words)
+    octets, bounds = _pieces(leaves, words, plan)
+    codes = np.concatenate([leaf.codes for leaf in leaves])
+    out = np.empty(_room(plan, counts, order, bounds, n) + kernel.SPARE, np.uint8)
+    ends = kernel.write_rows(octets, bounds, plan, order, codes, spans, n, out)
+    if ends[-1] > MOST_BYTES:
+        raise ValueError(f"Expected rows of at most {MOST_BYTES} bytes, got {ends[-1]}.")
+    buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(out)]
+    return pa.BinaryArray.from_buffers(pa.binary(), n, buffers, 0)
 
 
-def _merged(pieces: Pieces, runs: list[Run], n: int) -> list[Codes | int]:
-    """Return the codes of the rows' pieces, of one where few combinations stand in many rows."""
-    if n >= MERGED_ROWS and len(runs) > 1:
-        row, members = _distinct([run.code for run in runs], [run.size for run in runs])
-        known = members[0].size
-        if known * MERGED_SHARE <= n:
-            codes = [run.first + member for run, member in zip(runs, members, strict=True)]
-            return [pieces.add(pieces.join(codes, known)) + row]
-    return [run.first + run.code for run in runs]
+def _room(plan: I64, counts: I64, order: I64, bounds: I64, n: int) -> int:
+    """Return bytes that are enough for all rows: memory that nobody writes to costs nothing."""
+    sizes, first = np.diff(bounds), plan[:, kernel.FIRST]
+    up = np.argsort(first, kind="stable")
+    longest = np.zeros_like(first)
+    longest[up] = np.maximum.reduceat(sizes, first[up])
+    before = sizes[plan[:, [kernel.BEFORE, kernel.NULL]]].sum(axis=1)
+    of_leaves = counts @ (before + longest + 2)
+    lists = order[order[:, kernel.SPANS] >= 0]
+    elements = counts[lists[:, kernel.LOW]]
+    of_lists = n * (sizes[lists[:, [kernel.OPEN, kernel.NOTHING]]].sum() + len(lists))
+    return int(of_leaves + of_lists + elements @ (sizes[lists[:, kernel.AFTER]] + 1) + n)
 
 
-def _distinct(codes: list[Codes], sizes: list[int]) -> tuple[Codes, list[Codes]]:
-    """Return which combination of the codes stands where, and the codes of each combination.
-
-    All (n,), below their sizes. Where there may be more combinations than can be counted, each is
-    taken for another.
-    """
-    if len(codes) == 1:
-        return codes[0], [np.arange(sizes[0])]
-    if math.prod(sizes) >= MOST_KEYS:
-        return np.arange(codes[0].size), codes
-    key = np.zeros(codes[0].size, np.int64)
-    for code, size in zip(codes, sizes, strict=True):
-        key = key * size + code
-    encoded = pa.array(key).dictionary_encode()
-    rest = encoded.dictionary.to_numpy()
-    parts: list[Codes] = []
-    for size in reversed(sizes):
-        rest, part = np.divmod(rest, size)
-        parts.append(part)
-    return encoded.indices.to_numpy(), parts[::-1]
+def _order(steps: list[Step], words: list[str]) -> tuple[I64, I64]:
+    """Return the steps as the kernel reads them, and their spans; adds what stands about lists."""
+    order = np.zeros((len(steps), kernel.STEP), np.int64)
+    spans = [np.zeros(0, np.int64)]
+    low = taken = 0
+    for row, step in zip(order, steps, strict=True):
+        row[: kernel.OPEN] = low, len(step.leaves), -1
+        low += len(step.leaves)
+        if step.spans is not None:
+            row[kernel.SPANS :] = taken, len(words), len(words) + 1, len(words) + 2
+            words += [step.before + "[", step.before + "null", step.after]
+            spans.append(step.spans.ravel())
+            taken += step.spans.size
+    return order, np.concatenate(spans)
 
 
-def _escapes(texts: pa.Array) -> bool:
-    """Whether JSON asks for an escape in one of the texts."""
-    data = _bytes(texts)
-    return bool(((data < ord(" ")) | (data == ord('"')) | (data == ord("\\"))).any())
+def _pieces(leaves: list[Leaf], words: list[str], plan: I64) -> tuple[U8, I64]:
+    """Return the bytes of all pieces and their bounds; says in the plan which are whose."""
+    parts = [pa.array(words, pa.string())]
+    count = len(words)
+    kinds = [_kind(leaf.values.type) for leaf in leaves]
+    for kind, form in enumerate((_texts, _times, _numbers)):
+        own = [at for at, which in enumerate(kinds) if which == kind]
+        if not own:
+            continue
+        plan[own, kernel.QUOTED] = form is not _numbers
+        sizes = np.array([len(leaves[at].values) for at in own], np.int64)
+        plan[own, kernel.FIRST] = count + np.cumsum(sizes) - sizes
+        count += int(sizes.sum())
+        parts.append(form(pa.concat_arrays([leaves[at].values for at in own])))
+    parts.append(pa.array([" " * kernel.SPARE]))
+    octets, bounds, _ = buffers_of(pa.concat_arrays(parts))
+    return octets, bounds
 
 
-def _bytes(texts: pa.Array) -> NDArray[np.uint8]:
-    """Return the bytes of all texts, one after the other."""
-    _, bounds, data = texts.buffers()
-    if data is None:
-        return np.zeros(0, np.uint8)
-    ends = np.frombuffer(bounds, np.int32)
-    low, high = ends[texts.offset], ends[texts.offset + len(texts)]
-    return np.frombuffer(data, np.uint8)[low:high]
+def _kind(kind: pa.DataType) -> int:
+    """Return which of texts, times and numbers this is."""
+    return 2 if pa.types.is_floating(kind) else int(pa.types.is_timestamp(kind))
 
 
-def _strings(texts: pa.Array) -> pa.Array:
-    if _escapes(texts):
-        said = [None if x is None else msgspec.json.encode(x).decode() for x in texts.to_pylist()]
-        return pa.array(said, pa.string())
-    return pc.binary_join_element_wise('"', texts, '"', "")
+def _texts(texts: pa.Array) -> pa.Array:
+    """Return texts as JSON says them between its quotes."""
+    octets, bounds, _ = buffers_of(texts)
+    data = octets[bounds[0] : bounds[-1]]
+    if not ((data < ord(" ")) | (data == ord('"')) | (data == ord("\\"))).any():
+        return texts
+    said = ["" if x is None else msgspec.json.encode(x).decode()[1:-1] for x in texts.to_pylist()]
+    return pa.array(said, pa.string())
 
 
 def _numbers(numbers: pa.Array) -> pa.Array:
     """Return the shortest text that reads back as each number, null where it is not finite."""
-    said = pl.Series(numbers).cast(pl.String).to_arrow().cast(pa.string())
-    finite = pc.is_finite(numbers)
-    return said if pc.all(finite).as_py() else pc.if_else(finite, said, None)
+    values = numbers.to_numpy(zero_copy_only=False)  # NaN for null
+    said = pl.Series(values).cast(pl.String).to_arrow().cast(pa.string())
+    finite = np.isfinite(values)
+    return said if finite.all() else pc.if_else(pa.array(finite), said, "null")
 
 
 def _times(times: pa.Array) -> pa.Array:
     """Return RFC 3339 of each time, with as many digits behind the point as say it: 0, 3 or 6."""
     said = np.datetime_as_string(times.fill_null(0).to_numpy(), unit="us").tolist()
     short = [x.removesuffix("000").removesuffix("000").removesuffix(".") for x in said]
-    return pa.array([f'"{x}Z"' for x in short], pa.string(), mask=~times.is_valid().to_numpy(False))
+    return pa.array([f"{x}Z" for x in short], pa.string())

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurora_batch.schema import CODED_SCHEMA, DECISION_SCHEMA
-from aurora_batch.schema.json_writing import MERGED_ROWS, json_lines
+from aurora_batch.schema.json_writing import json_lines
+
+ROWS = 1_000
 
 OWN = frozenset({"request_id", "decision_id", "cost_usd"})
 
@@ -82,7 +84,7 @@ def test_lines_are_those_of_a_writer_of_rows(data: st.DataObject) -> None:
     assert json_lines(coded(table), OWN).to_pylist() == row_by_row(table)
 
 
-@pytest.mark.parametrize("distinct", [1, 7, MERGED_ROWS])
+@pytest.mark.parametrize("distinct", [1, 7, ROWS])
 def test_many_rows(distinct: int) -> None:
     """Whether columns side by side become one piece or not; in slices and chunks as well."""
     rows = [
@@ -96,12 +98,12 @@ def test_many_rows(distinct: int) -> None:
             "blocked_by": [f"x {j}" for j in range(i % 4)],
             "alternatives": [{"provider": f"{(i + j) % distinct}"} for j in range(i % 3)],
         }
-        for i in range(2 * MERGED_ROWS)
+        for i in range(2 * ROWS)
     ]
     table = pa.Table.from_pylist(rows, schema=DECISION_SCHEMA)
     both = table, coded(table)
 
-    for low, high in ((0, len(rows)), (3, MERGED_ROWS), (900, 901)):
+    for low, high in ((0, len(rows)), (3, ROWS), (900, 901)):
         expected = row_by_row(table.slice(low, high - low))
         for some in both:
             assert json_lines(some.slice(low, high - low), OWN).to_pylist() == expected
