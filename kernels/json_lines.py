@@ -58,7 +58,7 @@ def _put(out, at, data, bounds, piece):  # type: ignore[no-untyped-def]
     """Write a piece; return where the next thing goes."""
     low, size = bounds[piece], bounds[piece + 1] - bounds[piece]
     for done in range(0, size, SPARE):
-        _move(out, at + done, data, low + done)
+        _move(out, at + done, data, low + done)  # type: ignore[call-arg]
     return at + size
 
 

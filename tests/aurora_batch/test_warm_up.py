@@ -67,7 +67,8 @@ for messages in (several, several[:1], several[1:2], []):
         rows = np.arange(len(part))
         rows.setflags(write=False)
         for codec in (0, 3):
-            for batch in wire.encode(part, rows, 0 * rows, 61, codec, transactional=True):
+            (made,) = wire.encode(part, [rows], 0 * rows, 61, codec, transactional=True)
+            for batch in made:
                 for at in (0, 7):
                     fetched = wire.Fetched("", 0, bytes(batch._build()), at, [(5, 0)], True, True)
                     wire.decode(fetched)

@@ -88,16 +88,16 @@ async def fetch(consumer: Any, tps: Sequence[TopicPartition], timeout_ms: int) -
 
 
 def batches(
-    producer: Any, messages: Messages, rows: I64, timestamp_ms: int | I64 | None = None
-) -> list[Any]:
+    producer: Any, messages: Messages, lanes: Sequence[I64], timestamp_ms: int | I64 | None = None
+) -> list[list[Any]]:
     """Return messages as batches for `producer.send_batch`, of at most its `max_batch_size`.
 
     May run in any thread. A message that is larger than that has a batch of its own.
 
     Parameters
     ----------
-    rows
-        Which messages, in this order; all for one partition.
+    lanes
+        Which messages go to one partition, in this order, and which to another.
     timestamp_ms
         Of all messages, or of each, (n,); None: now.
     """
@@ -106,11 +106,11 @@ def batches(
     stamps = np.empty(len(messages), np.int64)
     stamps[:] = timestamp_ms
     if not _is_known(producer, _PRODUCER):
-        return _appended(producer, messages.take(rows), stamps[rows])
+        return [_appended(producer, messages.take(rows), stamps[rows]) for rows in lanes]
     waiting = producer._message_accumulator
     manager = producer._txn_manager
     return encode(
-        messages, rows, stamps, waiting._batch_size, waiting._compression_type,
+        messages, lanes, stamps, waiting._batch_size, waiting._compression_type,
         transactional=manager is not None and manager.transactional_id is not None,
     )  # fmt: skip
 
@@ -321,5 +321,5 @@ def warm_up() -> None:
         return
     message = Messages.of([Message(b"value", b"key", (("name", b"value"),))])
     rows, stamps = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    for batch in encode(message, rows, stamps, 1024, 0, transactional=False):
+    for batch in encode(message, [rows], stamps, 1024, 0, transactional=False)[0]:
         decode(Fetched("", 0, bytes(batch._build()), 0, [], committed=True, checked=True))

@@ -108,22 +108,27 @@ class Sink:
         count = 0
         for topic, sequence in messages.items():
             columns = Messages.of(sequence)
+            if not columns:
+                continue
             count += len(columns)
             places = self._places(topic, columns)
-            for place in np.unique(places).tolist():
-                rows = np.flatnonzero(places == place)
-                for batch in inside.batches(self._producer, columns, rows):
-                    full.append((topic, place, batch))
+            used = np.flatnonzero(np.bincount(places)).tolist()
+            lanes = [np.flatnonzero(places == place) for place in used]
+            made = inside.batches(self._producer, columns, lanes)
+            for place, batches in zip(used, made, strict=True):
+                full += [(topic, place, batch) for batch in batches]
         return Staged(full, count)
 
     def _places(self, topic: str, messages: Messages) -> NDArray[np.int64]:
         """Return the partition that each message goes to."""
+        own = messages.partition % len(self._partitions[topic])
+        if messages.key.null_count == len(messages):
+            return own
         # Hashing is slow, and there are few keys: those that producers key requests by.
         keys = messages.key.dictionary_encode()
         places = [self.partition_of(topic, key) for key in keys.dictionary.to_pylist()]
         of_key = pa.array(places, pa.int64()).take(keys.indices)
-        own = pa.array(messages.partition % len(self._partitions[topic]))
-        chosen: NDArray[np.int64] = pc.coalesce(of_key, own).to_numpy()
+        chosen: NDArray[np.int64] = pc.coalesce(of_key, pa.array(own)).to_numpy()
         return chosen
 
     async def send(self, staged: Staged) -> None:

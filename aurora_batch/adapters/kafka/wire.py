@@ -8,7 +8,7 @@ hold no lock.
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -238,15 +238,15 @@ class ColumnBatch:
 
 
 def encode(
-    messages: Messages, rows: I64, timestamp_ms: I64, limit: int, codec_number: int, *,
+    messages: Messages, lanes: Sequence[I64], timestamp_ms: I64, limit: int, codec_number: int, *,
     transactional: bool,
-) -> list[ColumnBatch]:  # fmt: skip
-    """Return messages as record batches, in the order of `rows`.
+) -> list[list[ColumnBatch]]:  # fmt: skip
+    """Return messages as record batches, those of each lane.
 
     Parameters
     ----------
-    rows
-        Which messages, all for one partition.
+    lanes
+        Which messages go to one partition, in this order, and which to another.
     timestamp_ms
         Of each of all messages, (n,).
     limit
@@ -254,12 +254,19 @@ def encode(
     codec_number
         0: none.
     """
-    timestamp_ms = np.array(timestamp_ms, np.int64)
+    stamps = np.array(timestamp_ms, np.int64)
     columns = column(messages.key), column(messages.value), column(messages.headers)
     attributes = _TRANSACTIONAL if transactional else 0
+    lanes = [np.array(rows, np.int64) for rows in lanes]
+    return [_encoded(rows, stamps, columns, limit, codec_number, attributes) for rows in lanes]
+
+
+def _encoded(
+    rows: I64, timestamp_ms: I64, columns: Columns, limit: int, codec_number: int, attributes: int
+) -> list[ColumnBatch]:
     most = limit * (UNPACKED if codec_number else 1)
     batches = []
-    for some, size in _cut(np.array(rows, np.int64), timestamp_ms, columns, most):
+    for some, size in _cut(rows, timestamp_ms, columns, most):
         batch = _batch(some, size, timestamp_ms, columns, codec_number, attributes)
         if batch.size() <= limit or len(some) == 1:
             batches.append(batch)

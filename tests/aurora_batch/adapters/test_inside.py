@@ -53,7 +53,7 @@ async def send_rows(
     producer: Any, topic: str, messages: Messages, rows: list[int], partition: int = 0
 ) -> None:
     """Send by our batches and wait until they are there."""
-    for batch in inside.batches(producer, messages, np.array(rows), 1234):
+    for batch in inside.batches(producer, messages, [np.array(rows)], 1234)[0]:
         future = await producer.send_batch(batch, topic, partition=partition)
         await future
 
@@ -318,7 +318,7 @@ def test_the_time_of_the_log_counts_where_the_topic_says_so(way: str, kafka_brok
         producer, consumer = clients(cluster)
         async with producer, consumer:
             read_from_start(consumer, tps)
-            batches = inside.batches(producer, MESSAGES, np.arange(99), np.arange(3000) + 5)
+            (batches,) = inside.batches(producer, MESSAGES, [np.arange(99)], np.arange(3000) + 5)
             for batch in batches:
                 await (await producer.send_batch(batch, tps[0].topic, partition=1))
             got = await fetch_all(consumer, tps, 99)

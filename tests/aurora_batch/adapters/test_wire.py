@@ -245,8 +245,8 @@ def test_aiokafka_reads_what_we_wrote(
     n = len(records)
     rows = data.draw(st.lists(st.integers(0, n - 1), max_size=15)) if n else []
     stamps = np.array([r.timestamp_us for r in records], np.int64)
-    made = encode(
-        messages_of(records), np.array(rows, np.int64), stamps, limit, codec,
+    (made,) = encode(
+        messages_of(records), [np.array(rows, np.int64)], stamps, limit, codec,
         transactional=transactional,
     )  # fmt: skip
 
@@ -280,8 +280,8 @@ def test_what_packs_tightly_goes_in_larger_batches(codec: int) -> None:
     loose = [Record(rng.bytes(1000)) for _ in range(40)]
 
     def counts(records: list[Record]) -> list[int]:
-        made = encode(
-            messages_of(records), np.arange(40), np.zeros(40, np.int64), 10_300, codec,
+        (made,) = encode(
+            messages_of(records), [np.arange(40)], np.zeros(40, np.int64), 10_300, codec,
             transactional=False,
         )  # fmt: skip
         assert max(batch.size() for batch in made) <= 10_300
