@@ -26,6 +26,7 @@ class Block:
     row: NDArray[np.int64]  # (n,) row within an Arrow payload, -1 where the record is one request
     faults: Faults = field(default_factory=dict)  # found while reading
     payloads: dict[int, bytes | None] = field(default_factory=dict)  # by index, of which to learn
+    plain: bool = False  # every value keeps its rule, and weights of nothing are null
 
 
 class Unreadable(Exception):

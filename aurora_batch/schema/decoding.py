@@ -102,10 +102,12 @@ def _checked(
     """Apply the rules; `times` by record."""
     valid = []
     for block in blocks:
-        block = replace(block, columns=rules.normalize(block.columns))
+        block = replace(block, columns=rules.normalize(block.columns, plain=block.plain))
         records_us = times[block.index] if times is not None else None
-        skew = max_clock_skew_s
-        faults = rules.check(block.columns, records_us, max_clock_skew_s=skew, workloads=workloads)
+        faults = rules.check(
+            block.columns, records_us,
+            max_clock_skew_s=max_clock_skew_s, workloads=workloads, plain=block.plain,
+        )  # fmt: skip
         valid.append(_without(block, faults | block.faults, rejections))
     whole = joined(valid)
     again = (Fault.DUPLICATE, "request_id: expected one that did not come before")

@@ -66,7 +66,7 @@ def read_plain(values: pa.BinaryArray, index: I64) -> tuple[Block, I64]:
     m = json_requests.read_plain(octets, ends, valid, _FORM, MAX_JSON_BYTES, TIME_TO_S * 10**6, out)
     rows = out.row[:m]
     rest = np.delete(np.arange(n), rows) if m < n else np.zeros(0, np.int64)
-    return Block(_columns(out, m), index[rows], np.full(m, -1), {}), rest
+    return Block(_columns(out, m), index[rows], np.full(m, -1), plain=True), rest
 
 
 def _space_for(n: int, size: int) -> Plain:
@@ -96,9 +96,11 @@ def _columns(out: Plain, m: int) -> Columns:
     missing = ~out.has_number[:, :m]
     parts = [pa.array(numbers[k], mask=missing[k]) for k in range(len(numbers))]
     columns |= {field.name: part for field, part in zip(NUMBERS, parts, strict=False)}
-    weights = parts[len(NUMBERS) :]
-    if out.has_number[len(NUMBERS) :, :m].any():
-        columns["weights"] = pa.StructArray.from_arrays(weights, fields=list(WEIGHTS_TYPE))
+    said = out.has_number[len(NUMBERS) :, :m].any(axis=0)
+    if said.any():
+        columns["weights"] = pa.StructArray.from_arrays(
+            parts[len(NUMBERS) :], fields=list(WEIGHTS_TYPE), mask=pa.array(~said)
+        )
     else:
         columns["weights"] = pa.nulls(m, WEIGHTS_TYPE)
     columns["requested_at"] = pa.array(out.time[:m], mask=~out.has_time[:m]).view(TIMESTAMP)

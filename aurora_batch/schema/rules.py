@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import chain
 from typing import TypeGuard
 
 import numpy as np
@@ -38,16 +39,21 @@ def check(
     *,
     max_clock_skew_s: float,
     workloads: frozenset[str] | None,
+    plain: bool = False,
 ) -> Faults:
     """Return the first fault of each row that has one.
 
     `columns` are those of `normalize`, all of one length n; `records_us` are the times of the
-    records, shape (n,), -1 where there is none.
+    records, shape (n,), -1 where there is none. Of `plain` ones, each value keeps its own rule.
     """
     faults: Faults = {}
-    for mask, fault, expected, values in _findings(
-        columns, records_us, max_clock_skew_s, workloads
-    ):
+    findings = chain(
+        () if plain else _broken(columns),
+        [_nameless(columns["gpu_type"])],
+        () if plain else _weights(columns["weights"]),
+        _misplaced(columns, records_us, max_clock_skew_s, workloads),
+    )
+    for mask, fault, expected, values in findings:
         rows = np.flatnonzero(mask)
         if not rows.size:
             continue
@@ -61,12 +67,8 @@ def check(
     return faults
 
 
-def _findings(
-    columns: Columns,
-    records_us: NDArray[np.int64] | None,
-    max_clock_skew_s: float,
-    workloads: frozenset[str] | None,
-) -> Iterator[Finding]:
+def _broken(columns: Columns) -> Iterator[Finding]:
+    """Yield what breaks the rule of its field."""
     for field in (*TEXTS, *NUMBERS):
         values = columns[field.name]
         if field.required and values.null_count:
@@ -78,8 +80,15 @@ def _findings(
             broken = broken_number(values, field)
         expected = f"{field.name}: expected {field.expected}"
         yield broken, Fault.OUT_OF_RANGE, expected, values
-    yield _nameless(columns["gpu_type"])
-    yield from _weights(columns["weights"])
+
+
+def _misplaced(
+    columns: Columns,
+    records_us: NDArray[np.int64] | None,
+    max_clock_skew_s: float,
+    workloads: frozenset[str] | None,
+) -> Iterator[Finding]:
+    """Yield what is no workload that is known, or ahead of its record's time."""
     if workloads is not None:
         values = columns["workload_type"]
         unknown = pc.invert(pc.is_in(values, pa.array(sorted(workloads), pa.string())))
@@ -165,16 +174,18 @@ def _skewed(times: pa.Array, records_us: NDArray[np.int64], max_clock_skew_s: fl
     expected = (
         f"requested_at: expected at most {max_clock_skew_s:g} s ahead of the record's timestamp"
     )
-    return mask, Fault.CLOCK_SKEW, expected, times.cast(pa.timestamp("us"))
+    values = times.cast(pa.timestamp("us")) if mask.any() else None
+    return mask, Fault.CLOCK_SKEW, expected, values
 
 
-def normalize(columns: Columns) -> Columns:
+def normalize(columns: Columns, *, plain: bool = False) -> Columns:
     """Return the columns in canonical form, whatever their values; requested_at may be null.
 
-    A GPU type that is a name of nothing becomes "", one that breaks its rule stays as it is.
+    A GPU type that is a name of nothing becomes "", one that breaks its rule stays as it is. Where
+    they are `plain`, weights of nothing are null already.
     """
     weights = columns["weights"]
-    if weights.null_count < len(weights):
+    if not plain and weights.null_count < len(weights):
         parts = weights.flatten()
         nothing = np.logical_and.reduce([_mask(part.is_null()) for part in parts])
         weights = pa.StructArray.from_arrays(
