@@ -5,6 +5,7 @@ from binascii import hexlify
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,15 @@ from numpy.typing import NDArray
 from aurora_batch.fleet import Fleet
 from aurora_batch.model import CONSTRAINTS, STATUS_OF_REASON, Policy, Reason
 from aurora_batch.remedies import exact
-from aurora_batch.schema import CODED_ALTERNATIVE_TYPE, CODED_SCHEMA, DECISION_SCHEMA, Rejection
+from aurora_batch.schema import (
+    ALTERNATIVE_TYPE,
+    DECISION_SCHEMA,
+    Codes,
+    Decisions,
+    Lists,
+    Rejection,
+    microseconds_of,
+)
 from aurora_batch.schema.buffers import buffers_of
 from aurora_batch.scoring import Columns
 from kernels import decision_ids as kernel
@@ -36,6 +45,9 @@ REASONS = (
     Reason.OK,
 )
 _CODE = {reason: code for code, reason in enumerate(REASONS)}
+_REASONS = pa.array(list(map(str, REASONS)), pa.string())
+_STATUSES = pa.array([str(STATUS_OF_REASON[reason]) for reason in REASONS], pa.string())
+TIME = pa.timestamp("us", tz="UTC")
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Outcome:
     left: Supply  # after the batch
     pool_prices: F64 | None  # (k,) shadow prices, None where the policy has none
     kept: "Kept | None"  # who was turned away by a reserve price, None where there are none
-    remedy: pa.Array  # (n,) what would have placed a refused request, null where nothing single
+    remedy: Codes  # (n,) what would have placed a refused request, null where nothing single
 
 
 @dataclass(frozen=True)
@@ -72,11 +84,12 @@ class Stamp:
     policy: Policy
 
 
-def table(requests: pa.Table, c: Columns, fleet: Fleet, outcome: Outcome, stamp: Stamp) -> pa.Table:
-    """Return a decision for each request, in their order (`schema.CODED_SCHEMA`)."""
-    n = requests.num_rows
-    served = outcome.offer >= 0
-    offer = np.where(served, outcome.offer, 0)
+def coded(
+    requests: pa.Table, c: Columns, fleet: Fleet, outcome: Outcome, stamp: Stamp
+) -> Decisions:
+    """Return a decision for each request, in their order."""
+    n, offer = requests.num_rows, outcome.offer
+    served = offer >= 0
     refused = np.flatnonzero(~served)
     at, effort, stage = pairs.block_reasons(c.blocks, c.requests, outcome.left, refused)
     if outcome.stage is not None:
@@ -85,32 +98,31 @@ def table(requests: pa.Table, c: Columns, fleet: Fleet, outcome: Outcome, stamp:
     reason = np.full(n, _CODE[Reason.OK], np.int32)
     reason[refused] = np.where(stage == 3, _CODE[turned_away], stage)
     kept = refused[stage == 3] if outcome.kept is not None else refused[:0]
-    hidden = ~served
-    price = _picked(fleet.offer_price, offer, hidden)
+    said = _said(fleet)
     columns = {
-        "request_id": requests["request_id"],
+        "request_id": requests["request_id"].combine_chunks(),
         "decision_id": decision_ids(requests),
-        "status": _words([STATUS_OF_REASON[r] for r in REASONS], reason),
-        "provider": _words(fleet.provider_ids, _take(fleet.offer_provider, offer), hidden),
-        "gpu_type": _words(fleet.gpu_types, _take(fleet.offer_gpu, offer), hidden),
-        "region": _picked(_regions(fleet), c.region * fleet.offers + offer, hidden),
-        "price_usd_per_hour": price,
-        "estimated_latency_ms": _picked(fleet.offer_latency_ms, offer, hidden),
-        "score": pa.array(outcome.score, mask=hidden),
-        "cost_usd": pc.multiply(price.dictionary_decode(), requests["gpu_hours"]),
-        "reason": _words(REASONS, reason),
+        "status": Codes(reason, _STATUSES),
+        "provider": Codes(said.provider[offer], said.providers),
+        "gpu_type": Codes(said.gpu[offer], said.gpus),
+        "region": Codes(np.where(served, c.region * fleet.offers + offer, -1), said.regions),
+        "price_usd_per_hour": Codes(offer, said.prices),
+        "estimated_latency_ms": Codes(offer, said.latencies),
+        "score": _numbers(np.where(served, outcome.score, np.nan)),
+        "cost_usd": _numbers(said.price[offer] * c.requests.hours),
+        "reason": Codes(reason, _REASONS),
         "blocked_by": _with_reserve(
             _blocked_by(c, fleet, outcome.left, refused, at, effort), fleet, outcome, kept
         ),
-        "alternatives": _alternatives(fleet, outcome),
+        "alternatives": _alternatives(said, outcome),
         "batch_id": _constant(stamp.batch_id, n),
-        "window": _constant(stamp.window_us, n, pa.timestamp("us", tz="UTC")),
+        "window": _constant(stamp.window_us, n, TIME),
         "shadow_price": _shadow_prices(fleet, outcome, kept),
         "policy": _constant(str(stamp.policy), n),
-        "decided_at": _constant(stamp.decided_us, n, pa.timestamp("us", tz="UTC")),
+        "decided_at": _constant(stamp.decided_us, n, TIME),
         "remedy": outcome.remedy,
     }
-    return pa.table([columns[name] for name in DECISION_SCHEMA.names], schema=CODED_SCHEMA)
+    return Decisions({name: columns[name] for name in DECISION_SCHEMA.names})
 
 
 def rejected(rejections: Sequence[Rejection], policy: Policy, first_index: int = 0) -> pa.Table:
@@ -146,7 +158,7 @@ def decision_ids(requests: pa.Table) -> pa.Array:
     drop the second.
     """
     names = requests["request_id"].combine_chunks()
-    event = np.asarray(requests["requested_at"].cast(pa.int64()).to_numpy(), np.int64)
+    event = microseconds_of(requests["requested_at"])
     octets, bounds, _ = buffers_of(names)
     said = np.empty(len(names) * DIGITS, np.uint8)
     for row in np.flatnonzero(kernel.decision_ids(octets, bounds, event.copy(), said)).tolist():
@@ -157,75 +169,77 @@ def decision_ids(requests: pa.Table) -> pa.Array:
     return pa.StringArray.from_buffers(len(names), pa.py_buffer(ends), pa.py_buffer(said))
 
 
-def _words(
-    words: Sequence[str],
-    codes: NDArray[np.integer],
-    hidden: NDArray[np.bool_] | None = None,
-) -> pa.DictionaryArray:
-    return _picked(pa.array(list(map(str, words)), pa.string()), codes, hidden)
+class Said(NamedTuple):
+    """What decisions say of a fleet's offers; of offer -1, which is none, the last code is null."""
+
+    provider: I32  # (m + 1,) codes by offer
+    gpu: I32  # (m + 1,)
+    price: F64  # (m + 1,), NaN of none
+    providers: pa.Array
+    gpus: pa.Array
+    prices: pa.Array  # (m,)
+    latencies: pa.Array  # (m,)
+    regions: pa.Array  # by code of the region asked for (`Columns.region`), times m, plus the offer
 
 
-def _picked(
-    values: pa.Array | F64, codes: NDArray[np.integer], hidden: NDArray[np.bool_] | None
-) -> pa.DictionaryArray:
-    """Return which of the values each row has; null where it is hidden, or none is known."""
-    if not len(values):
-        codes, hidden = np.zeros_like(codes), np.ones(codes.size, np.bool_)
-    return pa.DictionaryArray.from_arrays(
-        pa.array(codes.astype(np.int32, copy=False), mask=hidden), pa.array(values)
+@lru_cache(maxsize=4)
+def _said(fleet: Fleet) -> Said:
+    # The region of a decision is the one asked for where the offer lists it, else its first.
+    asked = [None, *fleet.regions, None]
+    regions = [name if name in own else own[0] for name in asked for own in fleet.offer_regions]
+    return Said(
+        np.append(fleet.offer_provider, np.int32(-1)),
+        np.append(fleet.offer_gpu, np.int32(-1)),
+        np.append(fleet.offer_price, np.nan),
+        _texts(fleet.provider_ids),
+        _texts(fleet.gpu_types),
+        pa.array(fleet.offer_price),
+        pa.array(fleet.offer_latency_ms),
+        _texts(regions),
     )
 
 
-def _take(values: I32, offer: I32) -> I32:
-    return values[offer] if values.size else np.zeros(offer.size, np.int32)
+def _texts(texts: Sequence[str]) -> pa.Array:
+    return pa.array(list(map(str, texts)), pa.string())
 
 
-def _constant(value: str | int, n: int, kind: pa.DataType | None = None) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(
-        pa.array(np.zeros(n, np.int32)), pa.array([value], kind or pa.string())
-    )
+def _numbers(numbers: F64) -> pa.Array:
+    """Return numbers as a column, null for NaN."""
+    return pa.array(numbers, from_pandas=True)
 
 
-def _shadow_prices(fleet: Fleet, outcome: Outcome, kept: I64) -> pa.DictionaryArray:
+def _constant(value: str | int, n: int, kind: pa.DataType | None = None) -> Codes:
+    return Codes(np.zeros(n, np.int32), pa.array([value], kind or pa.string()))
+
+
+def _shadow_prices(fleet: Fleet, outcome: Outcome, kept: I64) -> Codes:
     """Price of the pool that a request draws on, or was too dear for it."""
-    if outcome.pool_prices is None or not fleet.offers:
-        return _picked(np.zeros(0), outcome.offer, None)
-    at = outcome.offer.copy()
+    at = outcome.offer
+    if outcome.pool_prices is None:
+        return Codes(np.full_like(at, -1), pa.array([], pa.float64()))
     if outcome.kept is not None:
+        at = at.copy()
         at[kept] = outcome.kept.offer[kept]
-    return _picked(outcome.pool_prices, fleet.offer_pool[np.maximum(at, 0)], at < 0)
+    return Codes(np.append(fleet.offer_pool, np.int32(-1))[at], pa.array(outcome.pool_prices))
 
 
-def _with_reserve(blocked: pa.ListArray, fleet: Fleet, outcome: Outcome, kept: I64) -> pa.Array:
+def _with_reserve(blocked: Lists, fleet: Fleet, outcome: Outcome, kept: I64) -> Lists:
     """Add what a reserve price turned away: `reserve_price 1.73 at vast (worth 0.95)`.
 
     Both in value per GPU-hour. No other constraint stands in the way of these requests.
     """
     if outcome.kept is None or not kept.size:
         return blocked
-    offer = outcome.kept.offer[kept]
-    provider = _words(fleet.provider_ids, _take(fleet.offer_provider, offer)).dictionary_decode()
+    said = _said(fleet)
+    provider = said.providers.take(pa.array(said.provider[outcome.kept.offer[kept]]))
     price, worth = (_short(x[kept]) for x in (outcome.kept.price, outcome.kept.worth))
     parts = ("reserve_price ", price, " at ", provider, " (worth ", worth, ")", "")
-    known = blocked.values.dictionary
+    codes, known = blocked.fields[""]
     phrases = pa.concat_arrays([known, pc.binary_join_element_wise(*parts)])
-    offsets = blocked.offsets.to_numpy().copy()
-    codes = np.insert(
-        blocked.values.indices.to_numpy(), offsets[kept], np.arange(len(known), len(phrases))
-    )
-    offsets[1:] += np.cumsum(np.bincount(kept, minlength=offsets.size - 1)).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), _picked(phrases, codes, None))
-
-
-@lru_cache(maxsize=4)
-def _regions(fleet: Fleet) -> pa.Array:
-    """Region of a decision, by code of the region asked for (`Columns.region`) and by offer.
-
-    The one asked for where the offer lists it, else its first.
-    """
-    asked = [None, *fleet.regions, None]
-    said = [name if name in own else own[0] for name in asked for own in fleet.offer_regions]
-    return pa.array(said, pa.string())
+    own = np.arange(len(known), len(phrases), dtype=np.int32)
+    start = np.cumsum(blocked.length) - blocked.length
+    length = blocked.length + np.bincount(kept, minlength=blocked.length.size)
+    return Lists(length, {"": Codes(np.insert(codes, start[kept], own), phrases)})
 
 
 def _short(numbers: F64) -> pa.Array:
@@ -235,26 +249,21 @@ def _short(numbers: F64) -> pa.Array:
     return pa.array(said, pa.string()).take(known.indices)
 
 
-def _alternatives(fleet: Fleet, outcome: Outcome) -> pa.Array:
+def _alternatives(said: Said, outcome: Outcome) -> Lists:
     known = outcome.other_offer >= 0
     offer = outcome.other_offer[known]
-    offsets = np.zeros(len(known) + 1, np.int32)
-    np.cumsum(known.sum(axis=1), out=offsets[1:])
-    rows = pa.StructArray.from_arrays(
-        [
-            _words(fleet.provider_ids, _take(fleet.offer_provider, offer)),
-            _words(fleet.gpu_types, _take(fleet.offer_gpu, offer)),
-            _picked(fleet.offer_price, offer, None),
-            pa.array(outcome.other_score[known]),
-        ],
-        fields=list(CODED_ALTERNATIVE_TYPE),
-    )
-    return pa.ListArray.from_arrays(pa.array(offsets), rows)
+    fields = {
+        "provider": Codes(said.provider[offer], said.providers),
+        "gpu_type": Codes(said.gpu[offer], said.gpus),
+        "price_usd_per_hour": Codes(offer, said.prices),
+        "score": pa.array(outcome.other_score[known]),
+    }
+    return Lists(known.sum(axis=1), {f.name: fields[f.name] for f in ALTERNATIVE_TYPE})
 
 
 def _blocked_by(
     c: Columns, fleet: Fleet, left: Supply, refused: NDArray[np.int64], at: I32, effort: F64
-) -> pa.Array:
+) -> Lists:
     """Constraints that stood in the way, least effort first; empty lists for served requests."""
     order = np.argsort(np.where(at >= 0, effort, np.inf), axis=1, kind="stable")
     row, rank = np.nonzero(np.take_along_axis(at, order, axis=1) >= 0)
@@ -267,9 +276,8 @@ def _blocked_by(
     phrases = [
         _phrase(c, fleet, left, int(refused[row[x]]), int(which[x]), int(offer[x])) for x in first
     ]
-    lengths = np.bincount(refused[row] + 1, minlength=c.priority.size + 1)
-    offsets = np.cumsum(lengths, dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), _words(phrases, index))
+    length = np.bincount(refused[row], minlength=c.priority.size)
+    return Lists(length, {"": Codes(index.astype(np.int32), _texts(phrases))})
 
 
 def _phrase(c: Columns, fleet: Fleet, left: Supply, request: int, which: int, offer: int) -> str:

@@ -18,7 +18,7 @@ from aurora_batch import ledger, replies, router, sample, schema, trail
 from aurora_batch.fleet import Fleet
 from aurora_batch.policies import Safety
 from aurora_batch.router import BatchRecord, RouterState, Step
-from aurora_batch.schema import CODED_SCHEMA, Decoded, Messages, Records
+from aurora_batch.schema import DECISION_SCHEMA, Decisions, Decoded, Messages, Records
 from aurora_batch.settings import Settings
 from aurora_batch.trail import Trail
 
@@ -32,7 +32,7 @@ class Decided:
     """What became of a micro-batch."""
 
     decoded: Decoded
-    decisions: pa.Table  # schema.CODED_SCHEMA, row for row those of `decoded.requests`
+    decisions: Decisions  # row for row those of `decoded.requests`
     offer: NDArray[np.int32]  # the fleet's that each decision gives, -1 for none
     batches: tuple[BatchRecord, ...]  # one for each window it reached
     state: RouterState
@@ -143,16 +143,16 @@ def _steps(
 
 def _decisions(
     steps: list[Step], order: NDArray[np.int64] | None
-) -> tuple[pa.Table, NDArray[np.int32]]:
+) -> tuple[Decisions, NDArray[np.int32]]:
     """Return the decisions, and their offers, in the order of their requests."""
-    if not steps:
-        return CODED_SCHEMA.empty_table(), np.zeros(0, np.int32)
-    decisions = pa.concat_tables([s.coded_decisions for s in steps])
-    offer = np.concatenate([s.offer for s in steps])
-    if order is None:
-        return decisions, offer
-    place = np.argsort(order)
-    return decisions.take(pa.array(place)), offer[place]
+    if len(steps) == 1 and order is None:
+        return steps[0].coded, steps[0].offer
+    decisions = pa.concat_tables([DECISION_SCHEMA.empty_table(), *(s.decisions for s in steps)])
+    offer = np.concatenate([np.zeros(0, np.int32), *(s.offer for s in steps)])
+    if order is not None:
+        place = np.argsort(order)
+        decisions, offer = decisions.take(pa.array(place)), offer[place]
+    return Decisions.of(decisions), offer
 
 
 def requests_of(records: Records, settings: Settings) -> pa.Table:
@@ -169,7 +169,7 @@ def with_origins(records: Records, decoded: Decoded) -> pa.Table:
 
 def _by_window(requests: pa.Table, settings: Settings) -> NDArray[np.int64] | None:
     """Return the order of requests by window, None where they have it already."""
-    event_us = requests["requested_at"].cast(pa.int64()).to_numpy()
+    event_us = schema.microseconds_of(requests["requested_at"])
     windows = ledger.window_of(event_us, max(1, round(settings.router.window_s * 1e6)))
     if bool((windows[1:] >= windows[:-1]).all()):
         return None

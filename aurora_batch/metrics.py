@@ -11,7 +11,6 @@ from threading import Lock
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import HistogramMetricFamily
@@ -24,8 +23,7 @@ from aurora_batch.model import STATUS_OF_REASON, Reason
 from aurora_batch.outlook import Outlook
 from aurora_batch.progress import Account
 from aurora_batch.router import BatchRecord
-from aurora_batch.schema import Rejection
-from aurora_batch.schema.buffers import codes_of
+from aurora_batch.schema import Decisions, Rejection, codes_of
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -120,7 +118,7 @@ TABLE = (
 class Committed:
     """What a committed micro-batch became; what observers of the stream are given."""
 
-    decisions: pa.Table  # schema.CODED_SCHEMA, n rows
+    decisions: Decisions  # n rows
     durations: F64  # (n,) seconds from arrival at the worker to the commit
     rejections: Sequence[Rejection]
     batches: Sequence[BatchRecord]  # one for each window it reached
@@ -192,6 +190,7 @@ class Metrics:
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._distributions: dict[str, Distribution] = {}
+        self._last: BatchRecord | None = None  # of which nobody has seen the gauges yet
         self._flowed: dict[str, int] = {}  # totals of the account, as they were counted last
         for metric in TABLE:
             self._build(metric)
@@ -213,16 +212,19 @@ class Metrics:
     def expose(self) -> bytes:
         """Return everything in Prometheus' text format."""
         with self._lock:
+            self._show_last()
             return generate_latest(self.registry)
 
     def value(self, name: str, **labels: str) -> float:
         """Return one sample by its full name, 0 where there is none yet."""
         with self._lock:
+            self._show_last()
             return self.registry.get_sample_value(name, labels) or 0.0
 
     def fleet(self, fleet: Fleet) -> None:
         """Note the providers that are in force; those that are gone leave the page."""
         with self._lock:
+            self._show_last()
             self._pools = fleet.pool_ids
             for name in ("health", "latency_ms", "cost_usd", "capacity"):
                 self._gauges[f"provider_{name}"].clear()
@@ -301,7 +303,8 @@ class Metrics:
             self._flow(account)
             self._count_decisions(done)
             for batch in done.batches:
-                self._batch(batch)
+                self._count_batch(batch)
+            self._last = done.batches[-1] if done.batches else self._last
             for fault, count in Counts(r.fault for r in done.rejections).items():
                 self._counters["dead_letters_total"].labels(fault).inc(count)
             self._counters["unknown_fields_total"].inc(done.unknown_fields)
@@ -320,8 +323,8 @@ class Metrics:
     def _count_decisions(self, done: Committed) -> None:
         if not done.decisions.num_rows:
             return
-        where, known = codes_of(done.decisions["provider"].combine_chunks())
-        reason, causes = codes_of(done.decisions["reason"].combine_chunks())
+        where, known = codes_of(done.decisions.columns["provider"])
+        reason, causes = codes_of(done.decisions.columns["reason"])
         providers, reasons = [NO_PROVIDER, *known.to_pylist()], causes.to_pylist()
         group = (where.astype(np.int64) + 1) * len(reasons) + reason
         durations = self._distributions["route_duration_seconds"]
@@ -335,12 +338,18 @@ class Metrics:
                 self._counters["route_failures_total"].labels(provider, why).inc(count)
             durations.add(binned[found], float(total[found]), provider, policy)
 
-    def _batch(self, batch: BatchRecord) -> None:
-        gauge = self._gauges
+    def _count_batch(self, batch: BatchRecord) -> None:
         self._distributions["batch_requests"].observe(np.array([float(batch.requests)]))
         self._distributions["solve_seconds"].observe(np.array([batch.solve_seconds]))
         self._counters["solver_status_total"].labels(batch.status).inc()
         self._counters["late_requests_total"].inc(batch.late)
+
+    def _show_last(self) -> None:
+        """Set the gauges of the last batch: whoever asks sees no others."""
+        batch, self._last = self._last, None
+        if batch is None:
+            return
+        gauge = self._gauges
         gauge["batch_value"].set(batch.value)
         gauge["batch_bound"].set(batch.bound)
         gauge["batch_gap"].set(batch.gap)

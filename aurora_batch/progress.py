@@ -20,15 +20,21 @@ RECORD_BYTES = 100  # of a record beside its value; or a flood of empty ones wou
 
 def next_offsets(records: Records) -> dict[int, int]:
     """Return the offset to commit for each partition of a batch."""
-    return {
-        int(p): int(records.offset[records.partition == p].max()) + 1
-        for p in np.unique(records.partition)
-    }
+    partitions, last = _last_offsets(records)
+    return dict(zip(partitions, (last + 1).tolist(), strict=True))
+
+
+def _last_offsets(records: Records) -> tuple[list[int], NDArray[np.int64]]:
+    """Return the partitions that records are of, and the largest offset of each."""
+    last = np.full(int(records.partition.max(initial=-1)) + 1, -1)
+    np.maximum.at(last, records.partition, records.offset)
+    known = np.flatnonzero(last >= 0)
+    return known.tolist(), last[known]
 
 
 def size_of(records: Records) -> int:
     """Return about how many bytes records take: their values, and something for each."""
-    return int(records.sizes().sum()) + RECORD_BYTES * len(records)
+    return records.bytes + RECORD_BYTES * len(records)
 
 
 def rows_of(decoded: Decoded, records: int) -> NDArray[np.int64]:
@@ -78,11 +84,12 @@ class Account:
 
     def decoded(self, records: Records, rows: NDArray[np.int64]) -> int:
         """Count requests (`rows_of` the records) and return how many were new."""
-        new = 0
-        for partition, end in next_offsets(records).items():
-            seen = self._seen.get(partition, 0)
-            new += int(rows[(records.partition == partition) & (records.offset >= seen)].sum())
-            self._seen[partition] = max(end, seen)
+        ends = next_offsets(records)
+        seen = np.zeros(max(ends, default=-1) + 1, np.int64)
+        for partition, end in ends.items():
+            seen[partition] = self._seen.get(partition, 0)
+            self._seen[partition] = max(end, int(seen[partition]))
+        new = int(rows[records.offset >= seen[records.partition]].sum())
         self.consumed += new
         return new
 

@@ -17,6 +17,7 @@ from aurora_batch.allocation import Prices
 from aurora_batch.fleet import Fleet
 from aurora_batch.model import Scoring
 from aurora_batch.policies import Task
+from aurora_batch.schema import Codes
 from kernels import pairs, remedies
 from kernels.pairs import Supply
 
@@ -25,7 +26,7 @@ I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
 
-def remedy(task: Task, offer: I32, left: Supply, prices: Prices | None) -> pa.Array:
+def remedy(task: Task, offer: I32, left: Supply, prices: Prices | None) -> Codes:
     """Return for each request the cheapest single relaxation that would have placed it, (n,).
 
     Null where it is served (`offer` >= 0) or where no single relaxation is enough.
@@ -45,7 +46,7 @@ def remedy(task: Task, offer: I32, left: Supply, prices: Prices | None) -> pa.Ar
     words, code = _phrases(task, left, refused, kind, where)
     index = np.full(offer.size, -1, np.int32)
     index[refused] = code
-    return words.take(pa.array(index, mask=index < 0))
+    return Codes(index, words)
 
 
 def _stakes(task: Task, prices: Prices | None) -> remedies.Stakes:

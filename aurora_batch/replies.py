@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from aurora_batch.model import Fault
 from aurora_batch.schema import (
     ARROW_CONTENT_TYPE,
-    DECISION_SCHEMA,
+    Decisions,
     Decoded,
     Message,
     Messages,
@@ -47,7 +47,7 @@ OVERHEAD = 256  # of a record and its batch, beside key, value and headers
 def decision_messages(
     records: Records,
     index: NDArray[np.int64],
-    decisions: pa.Table,
+    decisions: Decisions,
     most: int = MAX_MESSAGE,
 ) -> Messages:
     """Return the messages that carry decisions back.
@@ -59,7 +59,7 @@ def decision_messages(
     index
         Record of each decision, shape (n,), ascending.
     decisions
-        `schema.CODED_SCHEMA`, or `DECISION_SCHEMA`, n rows.
+        n rows.
     most
         Bytes of a message beyond which the decisions of an Arrow payload are split.
     """
@@ -67,10 +67,11 @@ def decision_messages(
     if not arrow.size:
         return _json(records, index, decisions)
     if arrow.size == len(records):
-        return _arrow(records, index, decisions, most)
+        return _arrow(records, index, decisions.table, most)
     packed = np.isin(index, arrow)
-    json = _json(records, index[~packed], decisions.filter(pa.array(~packed)))
-    tables = _arrow(records, index[packed], decisions.filter(pa.array(packed)), most)
+    plain = Decisions.of(decisions.table.filter(pa.array(~packed)))
+    json = _json(records, index[~packed], plain)
+    tables = _arrow(records, index[packed], decisions.table.filter(pa.array(packed)), most)
     return Messages.joined([json, tables])
 
 
@@ -80,7 +81,6 @@ def _arrow(records: Records, index: NDArray[np.int64], decisions: pa.Table, most
     of = index[starts]
     key, headers = _short_keys(records.key.take(pa.array(of))), _arrow_headers(records, of)
     room = np.minimum(MAX_VALUE, most - OVERHEAD - sizes_of(key) - sizes_of(headers))
-    decisions = decisions.cast(DECISION_SCHEMA)
     bounds, whose = np.append(starts, len(index)), np.arange(len(of))
     while True:
         value = encode_arrow_each(decisions, bounds.tolist())
@@ -111,7 +111,7 @@ def _short_keys(key: pa.BinaryArray) -> pa.BinaryArray:
 def oversized(
     records: Records,
     index: NDArray[np.int64],
-    decisions: pa.Table,
+    decisions: Decisions,
     messages: Messages,
     most: int,
 ) -> list[int]:
@@ -125,9 +125,13 @@ def oversized(
     return [
         row
         for row, i in enumerate(index.tolist())
-        for m in decision_messages(records[i : i + 1], alone, decisions.slice(row, 1), most)
+        for m in decision_messages(records[i : i + 1], alone, _one(decisions, row), most)
         if size_of(m) > most
     ]
+
+
+def _one(decisions: Decisions, row: int) -> Decisions:
+    return Decisions.of(decisions.table.slice(row, 1))
 
 
 def without(records: Records, decoded: Decoded, rows: Sequence[int], most: int) -> Decoded:
@@ -168,7 +172,7 @@ def _row_within(records: Records, decoded: Decoded, row: int) -> int | None:
     return place
 
 
-def _json(records: Records, index: NDArray[np.int64], decisions: pa.Table) -> Messages:
+def _json(records: Records, index: NDArray[np.int64], decisions: Decisions) -> Messages:
     rows = pa.array(index)
     key = _short_keys(records.key if len(index) == len(records) else records.key.take(rows))
     headers = _all_travelling(records)

@@ -17,7 +17,7 @@ batch before, from which the next solve starts.
           scoring.feasible_rows           all feasible pairs, as values
           allocation.solve                prices, assignment, certificate
         remedies.remedy                 what would have placed the refused, at the prices
-        decisions.table                 reasons, alternatives
+        decisions.coded                 reasons, alternatives
         outlook.observe                 the batch as a part of recent demand
 """
 
@@ -47,7 +47,7 @@ from aurora_batch.policies import (
     decide_globally,
     decide_greedily,
 )
-from aurora_batch.schema import DECISION_SCHEMA
+from aurora_batch.schema import Decisions, microseconds_of
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 from kernels.pairs import Supply
@@ -115,13 +115,13 @@ class Step:
     @cached_property
     def decisions(self) -> pa.Table:
         """A decision for each request, in their order (`schema.DECISION_SCHEMA`)."""
-        return self.coded_decisions.cast(DECISION_SCHEMA)
+        return self.coded.table
 
     @cached_property
-    def coded_decisions(self) -> pa.Table:
-        """The same, as `schema.CODED_SCHEMA`."""
+    def coded(self) -> Decisions:
+        """The same, as they are made."""
         said = outcome(self.task, self.made)
-        return decisions.table(self.requests, self.task.columns, self.task.fleet, said, self.stamp)
+        return decisions.coded(self.requests, self.task.columns, self.task.fleet, said, self.stamp)
 
     @property
     def offer(self) -> I32:
@@ -165,7 +165,8 @@ def decide(
     A request of an older window than the latest one seen is late: it is decided with its
     neighbours, in the current window. `safeties` are those of the steps, no fewer.
     """
-    reached = ledger.window_of(_event_us(requests), _window_us(settings))
+    event_us = microseconds_of(requests["requested_at"])
+    reached = ledger.window_of(event_us, _window_us(settings))
     reached = np.maximum(np.maximum.accumulate(reached), state.ledger.window_us)
     cuts = [0, *(np.flatnonzero(np.diff(reached)) + 1).tolist(), requests.num_rows]
     spans = (requests.slice(low, high - low) for low, high in pairwise(cuts) if low < high)
@@ -200,7 +201,7 @@ def step(
     """
     policy = policy or settings.router.effective_policy
     tenants = Tenants.from_settings(settings)
-    event_us = _event_us(requests)
+    event_us = microseconds_of(requests["requested_at"])
     windows = ledger.window_of(event_us, _window_us(settings))
     window_us = int(max(windows.max(initial=ledger.NO_WINDOW), state.ledger.window_us))
     opened = state.ledger.enter(window_us, fleet, tenants)
@@ -286,10 +287,6 @@ def _record(
 def _bound(solved: Allocation, value: float, reserve: Prices | None) -> float:
     """Return the bound of the batch, without what the reserve prices keep for later ones."""
     return solved.bound if reserve is None else value + (solved.bound - solved.value)
-
-
-def _event_us(requests: pa.Table) -> I64:
-    return np.asarray(requests["requested_at"].cast(pa.int64()).to_numpy(), np.int64)
 
 
 def _window_us(settings: Settings) -> int:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aurora_batch.schema import REQUEST_SCHEMA
+from aurora_batch.schema import REQUEST_SCHEMA, microseconds_of
 
 I64 = NDArray[np.int64]
 
@@ -153,7 +153,7 @@ def _by_time(requests: pa.Table, first: int) -> I64 | None:
 
     What comes before that is in any order. Ids are compared only where times are the same.
     """
-    times = requests["requested_at"].cast(pa.int64()).to_numpy()
+    times = microseconds_of(requests["requested_at"])
     if bool((times[1:] > times[:-1]).all()):
         return None
     order = np.argsort(times, kind="stable")

@@ -22,7 +22,7 @@ def test_step(benchmark: Callable[..., object], policy: Policy, offers: int, loa
 
     def run(chosen: Policy) -> router.Step:
         step = router.step(made.requests, made.fleet, state, made.settings, policy=chosen)
-        assert step.coded_decisions.num_rows == 10_000  # made when they are first looked at
+        assert step.coded.num_rows == 10_000  # made when they are first looked at
         return step
 
     done = run(policy)

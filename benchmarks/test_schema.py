@@ -114,7 +114,7 @@ def decided() -> router.Step:
 
 def test_encode_json(benchmark: Benchmark) -> None:
     """A decision is twice as long as its request; coded, as the stream has them."""
-    made = decided().coded_decisions
+    made = decided().coded
 
     measure(benchmark, lambda: encode_json(made))
 

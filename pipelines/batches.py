@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aurora_batch.ledger import NO_WINDOW, window_of
+from aurora_batch.schema import microseconds_of
 from aurora_batch.settings import Settings
 
 I64 = NDArray[np.int64]
@@ -49,7 +50,7 @@ class Batches:
 
     def add(self, requests: pa.Table, position: I64) -> Iterator[Batch]:
         """Take requests and their rows in; yield the batches that this closed."""
-        event = requests["requested_at"].cast(pa.int64()).to_numpy()
+        event = microseconds_of(requests["requested_at"])
         reached = np.maximum(np.maximum.accumulate(event), self._latest)
         self._latest = int(reached[-1]) if reached.size else self._latest
         if self._requests is not None:

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from aurora_batch import schema, workload
+from aurora_batch import workload
 from aurora_batch.adapters.embedded import EmbeddedBroker
 from aurora_batch.adapters.kafka import Cluster, Reader
 from aurora_batch.adapters.outputs import RequestWriter, replacing
@@ -91,7 +91,7 @@ class Live:
     @property
     def decisions(self) -> pa.Table:
         """All decisions as the worker made them, by request id."""
-        made = pa.concat_tables([c.decisions.cast(schema.DECISION_SCHEMA) for c in self.committed])
+        made = pa.concat_tables([c.decisions.table for c in self.committed])
         return made.sort_by("request_id")
 
     def latency_ms(self, percent: float) -> float:

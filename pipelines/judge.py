@@ -38,7 +38,7 @@ class Seen:
     batches: Sequence[BatchRecord]  # one for each window it reached
     requests: pa.Table  # n rows: what a score depends on
     offer: NDArray[np.int32]  # (n,) that each decision gives, -1 for none
-    window: pa.ChunkedArray  # (n,) that it was decided in
+    window: pa.ChunkedArray | None  # (n,) that it was decided in, where there are several
     demand: Demand  # after it
     missed: frozenset[int]  # windows of which batches before it may be missing
 
@@ -50,7 +50,7 @@ class Seen:
             decided.batches,
             decided.decoded.requests.select(SAMPLED),
             decided.offer,
-            decided.decisions["window"],
+            decided.decisions.table["window"] if len(decided.batches) > 1 else None,
             decided.state.outlook.demand,
             missed,
         )
@@ -134,9 +134,9 @@ class Judge:
 
     def _count(self, window: Window, batch: BatchRecord, seen: Seen) -> None:
         requests, offer = seen.requests, seen.offer
-        if len(seen.batches) > 1:
+        if seen.window is not None:
             start = pa.scalar(batch.window_us, pa.timestamp("us", tz="UTC"))
-            own = pc.equal(seen.window.cast(start.type), start)
+            own = pc.equal(seen.window, start)
             requests, offer = requests.filter(own), offer[own.to_numpy()]
         window.requests += requests.num_rows
         window.asked += pc.sum(requests["gpu_hours"]).as_py()

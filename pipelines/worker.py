@@ -42,8 +42,7 @@ class Worker:
     fleets
         The providers in force, already those of the shard's part.
     observers
-        Called, on the event loop, with each committed micro-batch; its decisions are coded
-        (`schema.CODED_SCHEMA`).
+        Called, on the event loop, with each committed micro-batch.
     clock
         Monotonic seconds.
     """

@@ -20,7 +20,7 @@ def examples() -> tuple[dict[str, Any], dict[str, Any]]:
 def decide(request: dict[str, Any]) -> dict[str, Any]:
     """The decision as JSON says it."""
     decision: dict[str, Any] = json.loads(
-        schema.encode_json(ab.route([request]).decisions)[0].as_py()
+        schema.encode_json(schema.Decisions.of(ab.route([request]).decisions))[0].as_py()
     )
     return decision
 

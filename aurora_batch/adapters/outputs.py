@@ -127,7 +127,12 @@ class DecisionWriter(TableWriter):
     """Writes decisions (`schema.DECISION_SCHEMA`); lists are JSON text in CSV."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, DECISION_SCHEMA, lambda t: schema.encode_json(t).to_pylist())
+        super().__init__(path, DECISION_SCHEMA, _lines)
+
+
+def _lines(decisions: pa.Table) -> list[bytes]:
+    lines: list[bytes] = schema.encode_json(schema.Decisions.of(decisions)).to_pylist()
+    return lines
 
 
 class RequestWriter(TableWriter):

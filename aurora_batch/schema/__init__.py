@@ -7,10 +7,9 @@ as JSON Schema.
 """
 
 from aurora_batch.schema.arrow_reading import ARROW_CONTENT_TYPE
+from aurora_batch.schema.coded import Codes, Decisions, Lists, codes_of
 from aurora_batch.schema.columns import (
     ALTERNATIVE_TYPE,
-    CODED_ALTERNATIVE_TYPE,
-    CODED_SCHEMA,
     DECISION_SCHEMA,
     REQUEST_SCHEMA,
     SCHEMA_VERSION,
@@ -34,22 +33,25 @@ from aurora_batch.schema.encoding import (
     encode_requests_json,
 )
 from aurora_batch.schema.records import Message, Messages, Record, Records
+from aurora_batch.schema.times import microseconds_of
 
 __all__ = [
     "ALTERNATIVE_TYPE",
     "ARROW_CONTENT_TYPE",
-    "CODED_ALTERNATIVE_TYPE",
-    "CODED_SCHEMA",
     "DECISION_SCHEMA",
     "REQUEST_SCHEMA",
     "SCHEMA_VERSION",
     "WEIGHTS_TYPE",
+    "Codes",
+    "Decisions",
     "Decoded",
+    "Lists",
     "Message",
     "Messages",
     "Record",
     "Records",
     "Rejection",
+    "codes_of",
     "dead_letter_headers",
     "dead_letter_value",
     "decode",
@@ -61,6 +63,7 @@ __all__ = [
     "encode_requests_arrow",
     "encode_requests_json",
     "microseconds",
+    "microseconds_of",
     "pack_dead_letter_headers",
     "rfc3339",
 ]

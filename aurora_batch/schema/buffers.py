@@ -1,4 +1,4 @@
-"""What Arrow's columns are made of: bytes as arrays for kernels, or few values and their codes."""
+"""What Arrow's columns are made of: bytes as arrays for kernels."""
 
 import numpy as np
 import pyarrow as pa
@@ -22,25 +22,6 @@ def buffers_of(
     if values.null_count:
         valid = values.is_valid().to_numpy(zero_copy_only=False)
     return _octets(data), found.astype(np.int64), valid
-
-
-def codes_of(column: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
-    """Return which value stands where, (n,), -1 for null, and the values.
-
-    Those of an Arrow dictionary may stand twice, or for nobody; one longer than n is made anew.
-    """
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    elif len(column.dictionary) > len(column):
-        column = column.dictionary_decode().dictionary_encode()
-    indices, values = column.indices, column.dictionary
-    if indices.null_count:
-        indices = indices.cast(pa.int32()).fill_null(-1)
-    codes = indices.to_numpy().astype(np.int32, copy=False)
-    if values.null_count:
-        none = values.is_null().to_numpy(zero_copy_only=False)
-        codes = np.where((codes >= 0) & ~none[codes], codes, np.int32(-1))
-    return codes, values
 
 
 def _octets(data: pa.Buffer | None) -> NDArray[np.uint8]:

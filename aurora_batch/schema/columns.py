@@ -67,33 +67,6 @@ DECISION_SCHEMA = pa.schema(
 )
 
 
-def _coded(kind: pa.DataType) -> pa.DataType:
-    return pa.dictionary(pa.int32(), kind)
-
-
-CODED_ALTERNATIVE_TYPE = pa.struct(
-    [
-        ("provider", _coded(pa.string())),
-        ("gpu_type", _coded(pa.string())),
-        ("price_usd_per_hour", _coded(pa.float64())),
-        ("score", pa.float64()),
-    ]
-)
-_CODED = (
-    "status", "provider", "gpu_type", "region", "price_usd_per_hour", "estimated_latency_ms",
-    "reason", "batch_id", "window", "shadow_price", "policy", "decided_at",
-)  # fmt: skip
-_CODED_TYPES = {
-    **{name: _coded(DECISION_SCHEMA.field(name).type) for name in _CODED},
-    "blocked_by": pa.list_(_coded(pa.string())),
-    "alternatives": pa.list_(CODED_ALTERNATIVE_TYPE),
-}
-
-# Decisions as they are made: of what few offers, pools and phrases say, which of them it is. Cast
-# to `DECISION_SCHEMA`, they are the same.
-CODED_SCHEMA = pa.schema([f.with_type(_CODED_TYPES.get(f.name, f.type)) for f in DECISION_SCHEMA])
-
-
 # A struct, as it takes a fifth of the time to make of a frozen dataclass.
 class Rejection(Struct, frozen=True, gc=False):
     """Why a record, or one row of its Arrow payload, is no request."""

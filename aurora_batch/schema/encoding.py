@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from aurora_batch.model import ANY_OF
+from aurora_batch.schema.coded import Decisions
 from aurora_batch.schema.columns import REQUEST_SCHEMA
 from aurora_batch.schema.json_reading import WireRequest, WireWeights
 from aurora_batch.schema.json_writing import json_lines
@@ -18,12 +19,12 @@ _BESIDE_VALUES = 32_768  # bytes, at most, of a stream of decisions: schema, len
 _OWN = frozenset({"cost_usd"})  # of which nearly every decision has another
 
 
-def encode_json(decisions: pa.Table) -> pa.BinaryArray:
+def encode_json(decisions: Decisions) -> pa.BinaryArray:
     """Return each decision as a JSON object, (n,): every field, null where there is none.
 
     One line each, without a newline; all of them together are less than 2 GiB.
     """
-    return json_lines(decisions, _OWN)
+    return json_lines(decisions.columns, _OWN)
 
 
 def encode_requests_json(requests: pa.Table) -> list[bytes]:

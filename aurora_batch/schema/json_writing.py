@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aurora_batch.schema.buffers import buffers_of, codes_of
+from aurora_batch.schema.buffers import buffers_of
+from aurora_batch.schema.coded import Codes, Columns, Flat, Lists, codes_of
 from kernels import json_lines as kernel
 
 U8 = NDArray[np.uint8]
@@ -44,14 +45,13 @@ class Step(NamedTuple):
     after: str = ""  # each element
 
 
-def json_lines(table: pa.Table, own: frozenset[str] = frozenset()) -> pa.BinaryArray:
-    """Return each row as a JSON object without a newline, (n,): every field, in the table's order.
+def json_lines(columns: Columns, own: frozenset[str] = frozenset()) -> pa.BinaryArray:
+    """Return each row as a JSON object without a newline, (n,): every field, in their order.
 
     Parameters
     ----------
-    table
-        Columns of text, float64 or timestamps in UTC, or of lists of text or of structs of them;
-        each may be an Arrow dictionary, whose codes are then not looked for.
+    columns
+        By name; of text, float64 or timestamps in UTC, or of lists of text or of structs of them.
     own
         Columns of float64 of which nearly every value is another: it makes no difference but to how
         long this takes.
@@ -61,47 +61,38 @@ def json_lines(table: pa.Table, own: frozenset[str] = frozenset()) -> pa.BinaryA
     ValueError
         All rows together are 2 GiB or more.
     """
-    n = table.num_rows
-    if not n:
-        return pa.array([], pa.binary())
-    steps = []
-    before = "{"
-    for name, chunks in zip(table.column_names, table.columns, strict=True):
-        column = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+    steps, n, before = [], 0, "{"
+    for name, column in columns.items():
         before += f'"{name}":'
-        if pa.types.is_list(column.type):
+        if isinstance(column, Lists):
             steps.append(_lists(before, column))
+            n = len(column.length)
         else:
-            steps.append(Step([_leaf(before, column, name in own)]))
+            leaf = _leaf(before, column, name in own)
+            steps.append(Step([leaf]))
+            n = leaf.codes.size
         before = ","
-    return _written(steps, n)
+    return _written(steps, n) if n else pa.array([], pa.binary())
 
 
-def _leaf(before: str, column: pa.Array, own: bool = False) -> Leaf:
+def _leaf(before: str, column: Flat, own: bool = False) -> Leaf:
     """Return a column as a leaf; of texts, each stands for itself."""
-    plain = not pa.types.is_dictionary(column.type)
-    if plain and (own or not pa.types.is_floating(column.type)):
-        codes = np.arange(len(column), dtype=np.int32)
-        if column.null_count:
-            codes[column.is_null().to_numpy(zero_copy_only=False)] = -1
-        return Leaf(before, codes, column)
-    return Leaf(before, *codes_of(column))
+    if isinstance(column, Codes) or not (own or pa.types.is_string(column.type)):
+        return Leaf(before, *codes_of(column))
+    codes = np.arange(len(column), dtype=np.int32)
+    if column.null_count:
+        codes[column.is_null().to_numpy(zero_copy_only=False)] = -1
+    return Leaf(before, codes, column)
 
 
-def _lists(before: str, column: pa.ListArray) -> Step:
-    elements, length = column.flatten(), np.diff(column.offsets.to_numpy()).astype(np.int64)
-    if column.null_count:
-        length[column.is_null().to_numpy(zero_copy_only=False)] = 0  # whatever the offsets say
-    start = length.cumsum() - length
-    if column.null_count:
-        length[column.is_null().to_numpy(zero_copy_only=False)] = -1
-    spans = np.stack([start, length])
-    if not pa.types.is_struct(elements.type):
-        return Step([_leaf("", elements)], spans, before)
-    names = [field.name for field in elements.type]
+def _lists(before: str, column: Lists) -> Step:
+    taken = np.maximum(column.length, 0)
+    spans = np.stack([taken.cumsum() - taken, column.length])
+    if "" in column.fields:
+        return Step([_leaf("", column.fields[""])], spans, before)
     leaves = [
-        _leaf(f'{"," if place else "{"}"{name}":', values)
-        for place, (name, values) in enumerate(zip(names, elements.flatten(), strict=True))
+        _leaf(f'{"," if place else "{"}"{name}":', field)
+        for place, (name, field) in enumerate(column.fields.items())
     ]
     return Step(leaves, spans, before, "}")
 

@@ -148,6 +148,11 @@ class Records(Sequence[Record]):
         """Return the bytes of each value, shape (n,), 0 of none."""
         return sizes_of(self.value)
 
+    @property
+    def bytes(self) -> int:
+        """Bytes of all values together."""
+        return bytes_of(self.value)
+
     def kinds_of_headers(self) -> tuple[list[Headers], I64]:
         """Return the different headers that there are, and which of them each record has, (n,)."""
         if self.headers is None:
@@ -248,6 +253,14 @@ def sizes_of(values: pa.BinaryArray) -> I64:
     """Return the bytes of each value, shape (n,), 0 of null."""
     _, bounds, valid = buffers_of(values)
     return np.where(valid, np.diff(bounds), 0)
+
+
+def bytes_of(values: pa.BinaryArray) -> int:
+    """Return the bytes of all values together."""
+    if values.null_count == len(values):
+        return 0
+    ends = np.frombuffer(values.buffers()[1], np.int32)  # null has none: nobody makes others
+    return int(ends[values.offset + len(values)] - ends[values.offset])
 
 
 def pack_headers(headers: Headers) -> bytes:

@@ -89,6 +89,13 @@ def from_timestamps(times: pa.Array) -> tuple[pa.Array, Faults]:
     return ticks.view(pa.timestamp("us")).view(TIMESTAMP), faults
 
 
+def microseconds_of(times: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return a column of times without nulls as UTC microseconds, (n,), not to be written to."""
+    whole = times.chunk(0) if times.num_chunks == 1 else times.combine_chunks()
+    said: NDArray[np.int64] = whole.view(pa.int64()).to_numpy()
+    return said
+
+
 def carried(times: pa.Array, records_us: NDArray[np.int64] | None) -> pa.Array:
     """Return the times without nulls: the record's, else the row before's, else the epoch."""
     if not times.null_count:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aurora_batch.errors import UsageError
 from aurora_batch.fleet import fleet_from_settings
 from aurora_batch.model import normalize_gpus
-from aurora_batch.schema import REQUEST_SCHEMA
+from aurora_batch.schema import REQUEST_SCHEMA, microseconds_of
 from aurora_batch.settings import Settings
 from aurora_batch.wargame.events import Event, Kind
 from aurora_batch.workload import START, generate
@@ -44,7 +44,7 @@ def requests_of(
     if not more:
         return requests
     whole = pa.concat_tables([requests, *more]).combine_chunks()
-    order = np.argsort(whole["requested_at"].cast(pa.int64()).to_numpy(), kind="stable")
+    order = np.argsort(microseconds_of(whole["requested_at"]), kind="stable")
     return whole.take(pa.array(order))
 
 
@@ -71,7 +71,7 @@ def load_of(settings: Settings, demand: float) -> float:
 
 def steps_of(requests: pa.Table, settings: Settings) -> NDArray[np.int64]:
     """Return the step of each request by its event time, (n,)."""
-    event_us = requests["requested_at"].cast(pa.int64()).to_numpy()
+    event_us = microseconds_of(requests["requested_at"])
     return np.asarray((event_us - START_US) // window_us(settings), np.int64)
 
 

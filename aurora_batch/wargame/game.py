@@ -18,7 +18,7 @@ from aurora_batch import router
 from aurora_batch.fleet import Fleet, fleet_from_settings
 from aurora_batch.model import Policy, Reason
 from aurora_batch.router import RouterState
-from aurora_batch.schema import DECISION_SCHEMA, REQUEST_SCHEMA
+from aurora_batch.schema import DECISION_SCHEMA, REQUEST_SCHEMA, microseconds_of
 from aurora_batch.settings import Settings
 from aurora_batch.wargame import yardstick
 from aurora_batch.wargame.demand import START_US, requests_of, steps_of, window_us
@@ -203,7 +203,7 @@ class Game:
         What waited comes first, as asked for at the step's start.
         """
         start = START_US + step * window_us(self.plan.settings)
-        event_us = new["requested_at"].cast(pa.int64()).to_numpy()
+        event_us = microseconds_of(new["requested_at"])
         part = (event_us - start) * self.plan.arrivals // window_us(self.plan.settings)
         cuts = np.searchsorted(part, np.arange(self.plan.arrivals + 1))
         for number in range(self.plan.arrivals):

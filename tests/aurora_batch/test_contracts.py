@@ -10,6 +10,7 @@ import pytest
 from aurora_batch import contracts
 from aurora_batch.schema import (
     DECISION_SCHEMA,
+    Decisions,
     dead_letter_headers,
     decode_json,
     encode_json,
@@ -78,7 +79,7 @@ def test_decisions_as_we_write_them_fit() -> None:
     """A full one and one with nulls."""
     table = pa.Table.from_pylist([FULL, decision(status="rejected")], schema=DECISION_SCHEMA)
 
-    for line in encode_json(table).to_pylist():
+    for line in encode_json(Decisions.of(table)).to_pylist():
         DECISION.validate(json.loads(line))
 
 

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from aurora_batch import decisions, engine, router
 from aurora_batch.fleet import default_fleet
 from aurora_batch.hindsight import chosen
 from aurora_batch.router import RouterState
-from aurora_batch.schema import DECISION_SCHEMA, Record, Records
+from aurora_batch.schema import Decisions, Record, Records
 from aurora_batch.settings import Settings
 from tests.streaming import request
 
@@ -33,10 +32,10 @@ def test_windows_of_one_batch_are_decided_in_their_order() -> None:
     """A partition that is ahead makes none late; decisions stay in the order of the records."""
     done = decide(records(70, 10, 75, 20))
 
-    assert done.decisions["request_id"].to_pylist() == ["r0", "r1", "r2", "r3"]
+    assert done.decisions.table["request_id"].to_pylist() == ["r0", "r1", "r2", "r3"]
     assert [b.requests for b in done.batches] == [2, 2]
     assert sum(b.late for b in done.batches) == 0
-    assert [w.minute for w in done.decisions["window"].to_pylist()] == [1, 0, 1, 0]
+    assert [w.minute for w in done.decisions.table["window"].to_pylist()] == [1, 0, 1, 0]
 
 
 def test_offers_are_those_that_the_decisions_name() -> None:
@@ -49,7 +48,7 @@ def test_offers_are_those_that_the_decisions_name() -> None:
     ]
     done = decide([Record(m.value, m.key, offset=i) for i, m in enumerate(messages)])
 
-    said = done.decisions.cast(DECISION_SCHEMA)
+    said = done.decisions.table
     assert said["gpu_type"].to_pylist() == [gpu if gpu != "none" else None for gpu, _ in asked]
     assert done.offer.tolist() == chosen(said, default_fleet()).tolist()
 
@@ -70,13 +69,13 @@ def test_the_state_is_known_before_the_decisions_are_written_down(
     batch = Records.of(records(10, 20, 70))
     known: list[RouterState] = []
     written: list[int] = []
-    write = decisions.table
+    write = decisions.coded
 
-    def table(*arguments: Any) -> pa.Table:
+    def coded(*arguments: Any) -> Decisions:
         written.append(len(known))
         return write(*arguments)
 
-    monkeypatch.setattr(decisions, "table", table)
+    monkeypatch.setattr(decisions, "coded", coded)
     state = router.initial_state(fleet, settings)
     read = engine.decode(batch, settings)
     done = engine.decide(batch, read, fleet, state, settings, prepare=known.append)

@@ -95,7 +95,7 @@ def test_who_cannot_be_answered_takes_no_capacity() -> None:
     assert (headers["aurora-reason"], headers["aurora-offset"]) == (b"reply_too_large", b"1")
     assert (letter.key, letter.value) == (None, poison.value)
     alone = decided([r for r in records if r.offset != 1], LEAST)
-    assert done.decisions == alone.decisions
+    assert done.decisions.table == alone.decisions.table
     assert list(done.decision_messages) == list(alone.decision_messages)
 
 
@@ -126,7 +126,7 @@ def test_no_dead_letter_is_larger_than_asked(key: int, header: int, most: int) -
 def test_nothing_makes_nothing() -> None:
     """A batch without decisions has no messages."""
     none = np.zeros(0, np.int64)
-    empty = schema.DECISION_SCHEMA.empty_table()
+    empty = schema.Decisions.of(schema.DECISION_SCHEMA.empty_table())
     assert len(replies.decision_messages(NO_RECORDS, none, empty)) == 0
 
 

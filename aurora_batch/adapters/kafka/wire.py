@@ -104,6 +104,8 @@ def _records(fetched: Fetched, data: Any, rows: I64) -> Records:
 
 
 def _binary(data: Any, at: I64, size: I64) -> pa.BinaryArray:
+    if size.size and size.max() < 0:
+        return pa.nulls(len(size), pa.binary())
     ends, out = kernel.gather(data, at, size)
     absent = size < 0
     nulls = int(absent.sum())

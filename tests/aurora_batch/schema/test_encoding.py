@@ -13,6 +13,7 @@ from aurora_batch.schema import (
     ARROW_CONTENT_TYPE,
     DECISION_SCHEMA,
     REQUEST_SCHEMA,
+    Decisions,
     Record,
     decode,
     decode_json,
@@ -51,7 +52,7 @@ FULL = decision(
 def test_decision_is_one_line_with_every_field() -> None:
     """Names in the order of the schema, nulls present, times as RFC 3339 with Z."""
     table = pa.Table.from_pylist([FULL, decision()], schema=DECISION_SCHEMA)
-    lines = encode_json(table).to_pylist()
+    lines = encode_json(Decisions.of(table)).to_pylist()
 
     full, empty = map(json.loads, lines)
     times = {"window": "2026-01-01T12:00:00Z", "decided_at": "2026-01-01T12:00:00.001500Z"}
@@ -63,7 +64,7 @@ def test_decision_is_one_line_with_every_field() -> None:
 
 def test_no_decisions_are_no_lines() -> None:
     """An empty table gives no line, not an empty one."""
-    assert encode_json(DECISION_SCHEMA.empty_table()).to_pylist() == []
+    assert encode_json(Decisions.of(DECISION_SCHEMA.empty_table())).to_pylist() == []
     assert encode_requests_json(REQUEST_SCHEMA.empty_table()) == []
 
 

@@ -3,13 +3,15 @@
 import io
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurora_batch.schema import CODED_SCHEMA, DECISION_SCHEMA
+from aurora_batch.schema import DECISION_SCHEMA, Codes, Decisions, Lists, codes_of
+from aurora_batch.schema.coded import Column, Columns, columns_of
 from aurora_batch.schema.json_writing import json_lines
 
 ROWS = 1_000
@@ -27,22 +29,15 @@ def row_by_row(table: pa.Table) -> list[bytes]:
     return lines.getvalue().splitlines()
 
 
-def coded(table: pa.Table) -> pa.Table:
-    """Return the same with the dictionaries of `CODED_SCHEMA`."""
-    columns = [_coded(table[f.name].combine_chunks(), f.type) for f in CODED_SCHEMA]
-    return pa.table(columns, schema=CODED_SCHEMA)
+def coded(columns: Columns) -> Columns:
+    """Return the same columns, whatever they are, as codes."""
+    return {name: _coded(column) for name, column in columns.items()}
 
 
-def _coded(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_dictionary(kind):
-        return column.dictionary_encode()
-    if pa.types.is_list(kind):
-        elements = _coded(column.values, kind.value_type)
-        return pa.ListArray.from_arrays(column.offsets, elements, mask=column.is_null())
-    if pa.types.is_struct(kind):
-        fields = [_coded(column.field(f.name), f.type) for f in kind]
-        return pa.StructArray.from_arrays(fields, fields=list(kind), mask=column.is_null())
-    return column
+def _coded(column: Column) -> Column:
+    if isinstance(column, Lists):
+        return Lists(column.length, {n: codes_of(field) for n, field in column.fields.items()})
+    return codes_of(column)
 
 
 def columns() -> st.SearchStrategy[dict[str, st.SearchStrategy[Any]]]:
@@ -79,9 +74,11 @@ def test_lines_are_those_of_a_writer_of_rows(data: st.DataObject) -> None:
     rows = data.draw(st.lists(of, min_size=1, max_size=8))
     table = pa.Table.from_pylist(rows, schema=DECISION_SCHEMA)
 
-    assert json_lines(table, OWN).to_pylist() == row_by_row(table)
-    assert json_lines(table).to_pylist() == row_by_row(table)
-    assert json_lines(coded(table), OWN).to_pylist() == row_by_row(table)
+    said = columns_of(table)
+    assert json_lines(said, OWN).to_pylist() == row_by_row(table)
+    assert json_lines(said).to_pylist() == row_by_row(table)
+    assert json_lines(coded(said), OWN).to_pylist() == row_by_row(table)
+    assert str(Decisions(coded(said)).table.to_pylist()) == str(table.to_pylist())  # NaN too
 
 
 @pytest.mark.parametrize("distinct", [1, 7, ROWS])
@@ -101,33 +98,26 @@ def test_many_rows(distinct: int) -> None:
         for i in range(2 * ROWS)
     ]
     table = pa.Table.from_pylist(rows, schema=DECISION_SCHEMA)
-    both = table, coded(table)
 
-    for low, high in ((0, len(rows)), (3, ROWS), (900, 901)):
-        expected = row_by_row(table.slice(low, high - low))
-        for some in both:
-            assert json_lines(some.slice(low, high - low), OWN).to_pylist() == expected
-    for some in both:
-        pieces = [some.slice(1, 5), some.slice(900, 1_050)]
-        expected = row_by_row(pa.concat_tables([table.slice(1, 5), table.slice(900, 1_050)]))
-        assert json_lines(pa.concat_tables(pieces), OWN).to_pylist() == expected
+    pieces = pa.concat_tables([table.slice(1, 5), table.slice(900, 1_050)])
+    for some in (table, table.slice(3, ROWS), table.slice(900, 1), pieces):
+        said = columns_of(some)
+        for columns in (said, coded(said)):
+            assert json_lines(columns, OWN).to_pylist() == row_by_row(some)
+            assert Decisions(columns).table.equals(some)
 
 
-def test_a_dictionary_may_hold_a_value_twice_or_for_nobody() -> None:
-    """As those of a fleet do, whose offers may have one price; and null in place of a value."""
-    codes = pa.array([0, 2, None, 3, 1], pa.int32())
-    column = pa.DictionaryArray.from_arrays(codes, pa.array(["a", "b", "a", None, "nobody's"]))
+def test_a_value_may_stand_twice_or_for_nobody() -> None:
+    """As those of a fleet do, whose offers may have one price."""
+    codes = np.array([0, 2, -1, 1], np.int32)
+    column = Codes(codes, pa.array(["a", "b", "a", "nobody's"]))
 
-    lines = json_lines(pa.table({"x": column})).to_pylist()
-    assert lines == [b'{"x":"a"}', b'{"x":"a"}', b'{"x":null}', b'{"x":null}', b'{"x":"b"}']
+    lines = json_lines({"x": column}).to_pylist()
+    assert lines == [b'{"x":"a"}', b'{"x":"a"}', b'{"x":null}', b'{"x":"b"}']
 
 
-def test_codes_of_few_bits_are_as_good() -> None:
-    """Two columns whose values together are more than such a code can count."""
-    names = [f"v{i}" for i in range(200)]
-    column = pa.DictionaryArray.from_arrays(pa.array(range(200), pa.uint8()), pa.array(names))
+def test_no_values_are_null() -> None:
+    """As in a fleet without offers."""
+    column = Codes(np.array([-1, -1], np.int32), pa.array([], pa.float64()))
 
-    table = pa.table({"a": column, "b": column})
-    for own in (frozenset[str](), frozenset({"b"})):
-        lines = json_lines(table, own).to_pylist()
-        assert lines == [f'{{"a":"{x}","b":"{x}"}}'.encode() for x in names]
+    assert json_lines({"x": column}).to_pylist() == [b'{"x":null}'] * 2
