@@ -9,7 +9,7 @@ judging takes longer than windows do, the windows that come meanwhile are passed
 import logging
 from collections import deque
 from collections.abc import Sequence, Set
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ from aurora_batch.metrics import Metrics
 from aurora_batch.router import BatchRecord
 from aurora_batch.sample import SAMPLED
 from aurora_batch.settings import Settings
+from pipelines.beside import beside
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Judge:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        self._thread = beside("judge")
         self._waiting: deque[tuple[Future[None], int]] = deque()  # and the requests of each
         self._missed: set[int] = set()  # since what waits last
         self._last_us = NO_WINDOW  # the window of what waits last
