@@ -67,11 +67,11 @@ def decision_messages(
     if not arrow.size:
         return _json(records, index, decisions)
     if arrow.size == len(records):
-        return _arrow(records, index, decisions.table, most)
-    packed = np.isin(index, arrow)
-    plain = Decisions.of(decisions.table.filter(pa.array(~packed)))
+        return _arrow(records, index, decisions.to_table(), most)
+    packed, table = np.isin(index, arrow), decisions.to_table()
+    plain = Decisions.of(table.filter(pa.array(~packed)))
     json = _json(records, index[~packed], plain)
-    tables = _arrow(records, index[packed], decisions.table.filter(pa.array(packed)), most)
+    tables = _arrow(records, index[packed], table.filter(pa.array(packed)), most)
     return Messages.joined([json, tables])
 
 
@@ -131,7 +131,7 @@ def oversized(
 
 
 def _one(decisions: Decisions, row: int) -> Decisions:
-    return Decisions.of(decisions.table.slice(row, 1))
+    return Decisions.of(decisions.to_table().slice(row, 1))
 
 
 def without(records: Records, decoded: Decoded, rows: Sequence[int], most: int) -> Decoded:

@@ -115,7 +115,7 @@ class Step:
     @cached_property
     def decisions(self) -> pa.Table:
         """A decision for each request, in their order (`schema.DECISION_SCHEMA`)."""
-        return self.coded.table
+        return self.coded.to_table()
 
     @cached_property
     def coded(self) -> Decisions:

@@ -91,7 +91,7 @@ class Live:
     @property
     def decisions(self) -> pa.Table:
         """All decisions as the worker made them, by request id."""
-        made = pa.concat_tables([c.decisions.table for c in self.committed])
+        made = pa.concat_tables([c.decisions.to_table() for c in self.committed])
         return made.sort_by("request_id")
 
     def latency_ms(self, percent: float) -> float:

@@ -9,7 +9,7 @@ judging takes longer than windows do, the windows that come meanwhile are passed
 import logging
 from collections import deque
 from collections.abc import Sequence, Set
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,6 @@ from aurora_batch.metrics import Metrics
 from aurora_batch.router import BatchRecord
 from aurora_batch.sample import SAMPLED
 from aurora_batch.settings import Settings
-from pipelines.beside import beside
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class Seen:
     batches: Sequence[BatchRecord]  # one for each window it reached
     requests: pa.Table  # n rows: what a score depends on
     offer: NDArray[np.int32]  # (n,) that each decision gives, -1 for none
-    window: pa.ChunkedArray | None  # (n,) that it was decided in, where there are several
+    window: pa.Array | None  # (n,) that it was decided in, where there are several
     demand: Demand  # after it
     missed: frozenset[int]  # windows of which batches before it may be missing
 
@@ -51,7 +50,7 @@ class Seen:
             decided.batches,
             decided.decoded.requests.select(SAMPLED),
             decided.offer,
-            decided.decisions.table["window"] if len(decided.batches) > 1 else None,
+            decided.decisions.column("window") if len(decided.batches) > 1 else None,
             decided.state.outlook.demand,
             missed,
         )
@@ -78,7 +77,7 @@ class Judge:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self._thread = beside("judge")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
         self._waiting: deque[tuple[Future[None], int]] = deque()  # and the requests of each
         self._missed: set[int] = set()  # since what waits last
         self._last_us = NO_WINDOW  # the window of what waits last
@@ -138,7 +137,7 @@ class Judge:
         if seen.window is not None:
             start = pa.scalar(batch.window_us, pa.timestamp("us", tz="UTC"))
             own = pc.equal(seen.window, start)
-            requests, offer = requests.filter(own), offer[own.to_numpy()]
+            requests, offer = requests.filter(own), offer[own.to_numpy(zero_copy_only=False)]
         window.requests += requests.num_rows
         window.asked += pc.sum(requests["gpu_hours"]).as_py()
         too_many = window.requests > self._settings.replay.chunk_requests

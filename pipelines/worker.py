@@ -20,7 +20,6 @@ from aurora_batch.progress import Account
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 from aurora_batch.warm_up import warm_up
-from pipelines.beside import beside
 from pipelines.fleets import Fleets
 from pipelines.judge import Judge
 from pipelines.session import Session
@@ -75,9 +74,9 @@ class Worker:
         self.last_commit: float | None = None  # on `clock`
         self.decoding = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self.deciding = ThreadPoolExecutor(1, thread_name_prefix="decide")
-        self.ahead = beside("look-ahead")
+        self.ahead = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
         # Not in that thread: prices take their time there, and the next decision needs the sample.
-        self.sampling = beside("sample")
+        self.sampling = ThreadPoolExecutor(1, thread_name_prefix="sample")
         self._threads = self.decoding, self.deciding, self.ahead, self.sampling
         self.judge = Judge(self.settings, self.metrics)
 

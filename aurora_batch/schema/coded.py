@@ -6,7 +6,6 @@ JSON is written from the codes, and metrics count by them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,11 +84,13 @@ class Decisions:
         """How many there are."""
         return len(self.columns["request_id"])
 
-    @cached_property
-    def table(self) -> pa.Table:
-        """The same as texts and numbers (`DECISION_SCHEMA`)."""
-        said = [_array(self.columns[f.name], f.type) for f in DECISION_SCHEMA]
-        return pa.table(said, schema=DECISION_SCHEMA)
+    def to_table(self) -> pa.Table:
+        """Return the same as texts and numbers (`DECISION_SCHEMA`), made anew."""
+        return pa.table(list(map(self.column, DECISION_SCHEMA.names)), schema=DECISION_SCHEMA)
+
+    def column(self, name: str) -> pa.Array:
+        """Return one field of it."""
+        return _array(self.columns[name], DECISION_SCHEMA.field(name).type)
 
 
 def _array(column: Column, kind: pa.DataType) -> pa.Array:

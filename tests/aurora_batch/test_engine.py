@@ -32,10 +32,10 @@ def test_windows_of_one_batch_are_decided_in_their_order() -> None:
     """A partition that is ahead makes none late; decisions stay in the order of the records."""
     done = decide(records(70, 10, 75, 20))
 
-    assert done.decisions.table["request_id"].to_pylist() == ["r0", "r1", "r2", "r3"]
+    assert done.decisions.to_table()["request_id"].to_pylist() == ["r0", "r1", "r2", "r3"]
     assert [b.requests for b in done.batches] == [2, 2]
     assert sum(b.late for b in done.batches) == 0
-    assert [w.minute for w in done.decisions.table["window"].to_pylist()] == [1, 0, 1, 0]
+    assert [w.minute for w in done.decisions.to_table()["window"].to_pylist()] == [1, 0, 1, 0]
 
 
 def test_offers_are_those_that_the_decisions_name() -> None:
@@ -48,7 +48,7 @@ def test_offers_are_those_that_the_decisions_name() -> None:
     ]
     done = decide([Record(m.value, m.key, offset=i) for i, m in enumerate(messages)])
 
-    said = done.decisions.table
+    said = done.decisions.to_table()
     assert said["gpu_type"].to_pylist() == [gpu if gpu != "none" else None for gpu, _ in asked]
     assert done.offer.tolist() == chosen(said, default_fleet()).tolist()
 

@@ -79,7 +79,7 @@ def offline(requests: pa.Table, decisions: pa.Table) -> list[float]:
 
 def plain(done: Sequence[Decided] | Sequence[Committed]) -> pa.Table:
     """Return decisions as they are published."""
-    return pa.concat_tables([d.decisions.table for d in done])
+    return pa.concat_tables([d.decisions.to_table() for d in done])
 
 
 def hours_by_window(requests: pa.Table) -> list[float]:

@@ -400,6 +400,6 @@ def test_decisions_do_not_depend_on_how_partitions_were_polled(embedded: str) ->
                     settings,
                 )
             )
-        assert made[0].decisions.table.equals(made[1].decisions.table)
+        assert made[0].decisions.to_table().equals(made[1].decisions.to_table())
 
     run(go())

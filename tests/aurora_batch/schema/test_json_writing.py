@@ -78,7 +78,7 @@ def test_lines_are_those_of_a_writer_of_rows(data: st.DataObject) -> None:
     assert json_lines(said, OWN).to_pylist() == row_by_row(table)
     assert json_lines(said).to_pylist() == row_by_row(table)
     assert json_lines(coded(said), OWN).to_pylist() == row_by_row(table)
-    assert str(Decisions(coded(said)).table.to_pylist()) == str(table.to_pylist())  # NaN too
+    assert str(Decisions(coded(said)).to_table().to_pylist()) == str(table.to_pylist())  # NaN too
 
 
 @pytest.mark.parametrize("distinct", [1, 7, ROWS])
@@ -104,7 +104,7 @@ def test_many_rows(distinct: int) -> None:
         said = columns_of(some)
         for columns in (said, coded(said)):
             assert json_lines(columns, OWN).to_pylist() == row_by_row(some)
-            assert Decisions(columns).table.equals(some)
+            assert Decisions(columns).to_table().equals(some)
 
 
 def test_a_value_may_stand_twice_or_for_nobody() -> None:
