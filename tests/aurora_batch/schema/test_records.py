@@ -38,6 +38,7 @@ def test_records_are_what_they_were_made_of(records: list[Record], low: int, hig
     assert list(columns.take(order)) == records[::-1]
     assert list(Records.joined([columns[:3], Records.of([]), columns[3:]])) == records
     assert columns.sizes().tolist() == [len(r.value or b"") for r in records]
+    assert columns.bytes == sum(columns.sizes())
     kinds, which = columns.kinds_of_headers()
     assert [kinds[i] for i in which] == [r.headers for r in records]
 
