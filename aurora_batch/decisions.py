@@ -98,14 +98,14 @@ def coded(
     reason = np.full(n, _CODE[Reason.OK], np.int32)
     reason[refused] = np.where(stage == 3, _CODE[turned_away], stage)
     kept = refused[stage == 3] if outcome.kept is not None else refused[:0]
-    said = _said(fleet)
+    said, region = _said(fleet), c.region * fleet.offers + offer
     columns = {
         "request_id": requests["request_id"].combine_chunks(),
         "decision_id": decision_ids(requests),
         "status": Codes(reason, _STATUSES),
         "provider": Codes(said.provider[offer], said.providers),
         "gpu_type": Codes(said.gpu[offer], said.gpus),
-        "region": Codes(np.where(served, c.region * fleet.offers + offer, -1), said.regions),
+        "region": Codes(np.where(served, region, -1).astype(np.int32), said.regions),
         "price_usd_per_hour": Codes(offer, said.prices),
         "estimated_latency_ms": Codes(offer, said.latencies),
         "score": _numbers(np.where(served, outcome.score, np.nan)),

@@ -1,7 +1,7 @@
 """Every metric of the router, in one table (spec, section 7); observers only.
 
-Counting is by batch: groups are counted by Arrow, durations binned by NumPy, never one request at a
-time. Labels are bounded: providers, pools and tenants that are configured, the words of `model`.
+Counting is by batch, by codes and in bins, never one request at a time. Labels are bounded:
+providers, pools and tenants that are configured, the words of `model`.
 """
 
 from collections import Counter as Counts

@@ -121,17 +121,14 @@ def oversized(
     """
     if bool((messages.sizes() + OVERHEAD <= most).all()):
         return []
-    alone = np.zeros(1, np.int64)
+    alone, table = np.zeros(1, np.int64), decisions.to_table()
+    each = (Decisions.of(table.slice(row, 1)) for row in range(len(index)))
     return [
         row
-        for row, i in enumerate(index.tolist())
-        for m in decision_messages(records[i : i + 1], alone, _one(decisions, row), most)
+        for row, (i, one) in enumerate(zip(index.tolist(), each, strict=True))
+        for m in decision_messages(records[i : i + 1], alone, one, most)
         if size_of(m) > most
     ]
-
-
-def _one(decisions: Decisions, row: int) -> Decisions:
-    return Decisions.of(decisions.to_table().slice(row, 1))
 
 
 def without(records: Records, decoded: Decoded, rows: Sequence[int], most: int) -> Decoded:

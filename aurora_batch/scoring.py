@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aurora_batch.fleet import Fleet
 from aurora_batch.model import ANYWHERE, Scoring
+from aurora_batch.schema.buffers import whole
 from aurora_batch.settings import RouterSettings, Settings, TenantSettings
 from kernels import pairs
 from kernels.pairs import BlockTable, OfferTable, RequestTable, Supply
@@ -149,20 +150,15 @@ def columns(requests: pa.Table, fleet: Fleet, tenants: Tenants) -> Columns:
 
 
 # Batch after batch asks for the same few; those of a fleet that is gone make room.
-_gpu_match = lru_cache(maxsize=1024)(Fleet.gpu_match)
+_gpu_match = lru_cache(maxsize=256)(Fleet.gpu_match)
 
 
 def _tenants(column: pa.ChunkedArray, tenants: Tenants) -> I64:
     """Row of each request's tenant; the last one where it is null or not known."""
     if not tenants.ids:
         return np.zeros(len(column), np.int64)
-    row = pc.index_in(_whole(column), value_set=pa.array(tenants.ids, pa.string()))
+    row = pc.index_in(whole(column), value_set=pa.array(tenants.ids, pa.string()))
     return np.asarray(row.fill_null(len(tenants.ids)).to_numpy(), np.int64)
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column in one piece, copied where it is in several."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _classes(requests: pa.Table, fleet: Fleet) -> tuple[I32, list[str], I64, I64]:
@@ -171,8 +167,8 @@ def _classes(requests: pa.Table, fleet: Fleet) -> tuple[I32, list[str], I64, I64
     The code of a region is that of `Columns.region`. Regions that no offer lists are one: only
     offers that serve everywhere match.
     """
-    gpu = _whole(requests["gpu_type"]).dictionary_encode()
-    code = pc.index_in(_whole(requests["region"]), value_set=_regions(fleet))
+    gpu = whole(requests["gpu_type"]).dictionary_encode()
+    code = pc.index_in(whole(requests["region"]), value_set=_regions(fleet))
     region = code.fill_null(len(fleet.regions) + 1).to_numpy()
     width = len(fleet.regions) + 2
     distinct, group = _numbered(
@@ -205,7 +201,7 @@ def _floats(column: pa.ChunkedArray) -> F64:
     A copy, because a view of Arrow's memory cannot be written to, and Numba would compile every
     kernel again for arrays of that kind.
     """
-    return np.array(_whole(column).to_numpy(zero_copy_only=False), np.float64)
+    return np.array(whole(column).to_numpy(zero_copy_only=False), np.float64)
 
 
 def _filled(column: pa.ChunkedArray, default: F64) -> F64:
@@ -216,7 +212,7 @@ def _filled(column: pa.ChunkedArray, default: F64) -> F64:
 def _request_weights(column: pa.ChunkedArray, default: F64) -> F64:
     if column.null_count == len(column):
         return np.ascontiguousarray(default)
-    parts = _whole(column).flatten()  # in the order of `WEIGHTS`
+    parts = whole(column).flatten()  # in the order of `WEIGHTS`
     own = np.stack([part.to_numpy(zero_copy_only=False) for part in parts], axis=1)
     return np.where(np.isnan(own), default, own)
 

@@ -27,7 +27,7 @@ from aurora_batch.allocation import AllocationProblem, Prices, SparseProblem, fi
 from aurora_batch.fleet import Fleet, default_fleet
 from aurora_batch.model import Policy
 from aurora_batch.router import RouterState
-from aurora_batch.schema import REQUEST_SCHEMA, decode_json, encode_requests_json
+from aurora_batch.schema import REQUEST_SCHEMA, decode_json, encode_json, encode_requests_json
 from aurora_batch.scoring import Tenants
 from aurora_batch.settings import Settings
 
@@ -56,7 +56,8 @@ def warm_up(fleet: Fleet, settings: Settings) -> None:
     find_prices(made.problem())
     charged = replace(_charged(made.state), ledger=fresh.ledger)
     dear = router.step(requests, fleet, charged, settings, policy=Policy.GLOBAL)
-    pa.concat_tables([done.decisions for done in (greedy, made, dear)])
+    for done in (greedy, made, dear):
+        encode_json(done.coded)
 
 
 def solver() -> None:
@@ -98,7 +99,8 @@ def all_but_solver() -> None:
     few = requests.slice(0, 1)
     first = router.step(few, fleet, fresh, settings, policy=Policy.GLOBAL)
     fits = router.step(few, fleet, _charged(first.state), settings, policy=Policy.GLOBAL)
-    pa.concat_tables([greedy.decisions, fits.decisions])
+    for done in (greedy, fits):
+        encode_json(done.coded)
     with suppress(ImportError):  # an extra
         from aurora_batch.adapters import kafka
 

@@ -24,6 +24,11 @@ def buffers_of(
     return _octets(data), found.astype(np.int64), valid
 
 
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column in one piece, copied where it is in several."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
 def _octets(data: pa.Buffer | None) -> NDArray[np.uint8]:
     octets = np.frombuffer(data if data is not None and data.size else b"", np.uint8)
     octets.flags.writeable = False  # some are not: a kernel is compiled for one kind

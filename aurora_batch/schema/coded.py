@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from aurora_batch.schema.buffers import whole
 from aurora_batch.schema.columns import DECISION_SCHEMA
 
 I32 = NDArray[np.int32]
@@ -55,7 +56,7 @@ def columns_of(table: pa.Table) -> Columns:
 
 
 def _column_of(chunks: pa.ChunkedArray) -> Column:
-    column = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+    column = whole(chunks)
     if not pa.types.is_list(column.type):
         return column
     length = np.diff(column.offsets.to_numpy()).astype(np.int64)

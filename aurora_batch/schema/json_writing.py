@@ -109,8 +109,9 @@ def _written(steps: list[Step], n: int) -> pa.BinaryArray:
     plan[:, kernel.CODES] = np.cumsum(counts) - counts
     order, spans = _order(steps, words)
     octets, bounds = _pieces(leaves, words, plan)
-    codes = np.concatenate([leaf.codes for leaf in leaves])
-    out = np.empty(_room(plan, counts, order, bounds, n) + kernel.SPARE, np.uint8)
+    codes = np.concatenate([leaf.codes for leaf in leaves], dtype=np.int32)
+    known = np.array([len(leaf.values) for leaf in leaves], np.int64)
+    out = np.empty(_room(plan, counts, known, order, bounds, n) + kernel.SPARE, np.uint8)
     ends = kernel.write_rows(octets, bounds, plan, order, codes, spans, n, out)
     if ends[-1] > MOST_BYTES:
         raise ValueError(f"Expected rows of at most {MOST_BYTES} bytes, got {ends[-1]}.")
@@ -118,10 +119,13 @@ def _written(steps: list[Step], n: int) -> pa.BinaryArray:
     return pa.BinaryArray.from_buffers(pa.binary(), n, buffers, 0)
 
 
-def _room(plan: I64, counts: I64, order: I64, bounds: I64, n: int) -> int:
-    """Return bytes that are enough for all rows: memory that nobody writes to costs nothing."""
+def _room(plan: I64, counts: I64, known: I64, order: I64, bounds: I64, n: int) -> int:
+    """Return bytes that are enough for all rows: memory that nobody writes to costs nothing.
+
+    Of each leaf there are `counts` codes of `known` values.
+    """
     sizes, first = np.diff(bounds), plan[:, kernel.FIRST]
-    up = np.argsort(first, kind="stable")
+    up = np.lexsort((known, first))  # one without values begins where another does
     longest = np.zeros_like(first)
     longest[up] = np.maximum.reduceat(sizes, first[up])
     before = sizes[plan[:, [kernel.BEFORE, kernel.NULL]]].sum(axis=1)
@@ -176,10 +180,14 @@ def _texts(texts: pa.Array) -> pa.Array:
     """Return texts as JSON says them between its quotes."""
     octets, bounds, _ = buffers_of(texts)
     data = octets[bounds[0] : bounds[-1]]
-    if not ((data < ord(" ")) | (data == ord('"')) | (data == ord("\\"))).any():
+    odd = np.flatnonzero((data < ord(" ")) | (data == ord('"')) | (data == ord("\\")))
+    if not odd.size:
         return texts
-    said = ["" if x is None else msgspec.json.encode(x).decode()[1:-1] for x in texts.to_pylist()]
-    return pa.array(said, pa.string())
+    rows = np.unique(np.searchsorted(bounds, odd + bounds[0], side="right") - 1)
+    said = [msgspec.json.encode(x).decode()[1:-1] for x in texts.take(pa.array(rows)).to_pylist()]
+    mask = np.zeros(len(texts), np.bool_)
+    mask[rows] = True
+    return pc.replace_with_mask(texts, pa.array(mask), pa.array(said, pa.string()))
 
 
 def _numbers(numbers: pa.Array) -> pa.Array:

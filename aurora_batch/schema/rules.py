@@ -1,7 +1,7 @@
 """The rules of a request, a column at a time; the same for JSON, Arrow and files."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from typing import TypeGuard
@@ -44,12 +44,13 @@ def check(
     """Return the first fault of each row that has one.
 
     `columns` are those of `normalize`, all of one length n; `records_us` are the times of the
-    records, shape (n,), -1 where there is none. Of `plain` ones, each value keeps its own rule.
+    records, shape (n,), -1 where there is none. Of `plain` ones, each value kept its own rule
+    before.
     """
     faults: Faults = {}
     findings = chain(
-        () if plain else _broken(columns),
-        [_nameless(columns["gpu_type"])],
+        # What is no name of a GPU is seen once the names are in canonical form.
+        _broken(columns, (GPU,) if plain else (*TEXTS, *NUMBERS)),
         () if plain else _weights(columns["weights"]),
         _misplaced(columns, records_us, max_clock_skew_s, workloads),
     )
@@ -67,9 +68,9 @@ def check(
     return faults
 
 
-def _broken(columns: Columns) -> Iterator[Finding]:
+def _broken(columns: Columns, fields: Iterable[Text | Number]) -> Iterator[Finding]:
     """Yield what breaks the rule of its field."""
-    for field in (*TEXTS, *NUMBERS):
+    for field in fields:
         values = columns[field.name]
         if field.required and values.null_count:
             expected = f"{field.name}: expected {field.expected}, got nothing"
@@ -149,11 +150,6 @@ def _numbers(values: pa.Array) -> NDArray[np.float64]:
         values = pc.fill_null(values, 1.0)
     numbers: NDArray[np.float64] = values.to_numpy()
     return numbers
-
-
-def _nameless(gpus: pa.Array) -> Finding:
-    expected = "gpu_type: expected the name of a GPU, or a list of names"
-    return _mask(pc.equal(gpus, "")), Fault.OUT_OF_RANGE, expected, None
 
 
 def _weights(weights: pa.StructArray) -> Iterator[Finding]:

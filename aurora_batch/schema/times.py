@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aurora_batch.model import Fault
-from aurora_batch.schema.buffers import buffers_of
+from aurora_batch.schema.buffers import buffers_of, whole
 from aurora_batch.schema.fields import TIME_FROM, TIME_TO, TIME_TO_S, shown
 from kernels.json_requests import read_times
 
@@ -91,8 +91,7 @@ def from_timestamps(times: pa.Array) -> tuple[pa.Array, Faults]:
 
 def microseconds_of(times: pa.ChunkedArray) -> NDArray[np.int64]:
     """Return a column of times without nulls as UTC microseconds, (n,), not to be written to."""
-    whole = times.chunk(0) if times.num_chunks == 1 else times.combine_chunks()
-    said: NDArray[np.int64] = whole.view(pa.int64()).to_numpy()
+    said: NDArray[np.int64] = whole(times).view(pa.int64()).to_numpy()
     return said
 
 

@@ -34,8 +34,7 @@ def swept(
     settings = place.settings(cell, requests, turn)
     place.create(settings)
     with ExitStack() as stack:
-        worker, port = _started(place, cell, settings)
-        stack.enter_context(worker)
+        worker, port = _started(stack, place, cell, settings)
         worker.line("begins", BEGIN_S)
         topics = settings.kafka.topics
         # The first micro-batch waits for the kernels, and a broker that has just begun compiles
@@ -58,11 +57,13 @@ def swept(
     place.drop(requests)
 
 
-def _started(place: Place, cell: Cell, settings: Settings) -> tuple[Child, int | None]:
-    """Start what decides; also return the port of its metrics."""
+def _started(
+    stack: ExitStack, place: Place, cell: Cell, settings: Settings
+) -> tuple[Child, int | None]:
+    """Start what decides, which the stack ends; also return the port of its metrics."""
     if cell.by != BY_WORKER:
-        return place.peer(cell.by, settings), None
-    worker = place.worker(settings, "0/1", "--metrics-port", "0")
+        return stack.enter_context(place.peer(cell.by, settings)), None
+    worker = stack.enter_context(place.worker(settings, "0/1", "--metrics-port", "0"))
     said = worker.line("metrics at", BEGIN_S)
     return worker, int(said.partition("/metrics")[0].rpartition(":")[2])
 

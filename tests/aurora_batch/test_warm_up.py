@@ -49,6 +49,8 @@ for policy in Policy:
         batch = schema.decode_json(payloads[low:high], None).requests
         for step in router.decide(batch, fleet, state, settings, policy=policy):
             assert step.decisions.num_rows == step.batch.requests
+            for said in (step.coded, schema.Decisions.of(step.decisions)):
+                assert len(schema.encode_json(said)) == step.batch.requests
             state = snapshots.restore(snapshots.save(step.state), settings)
 kept = 0
 ahead = windows.log(2.0)

@@ -121,3 +121,26 @@ def test_no_values_are_null() -> None:
     column = Codes(np.array([-1, -1], np.int32), pa.array([], pa.float64()))
 
     assert json_lines({"x": column}).to_pylist() == [b'{"x":null}'] * 2
+
+
+def test_there_is_room_where_a_column_has_no_values() -> None:
+    """It begins where the next one does, whose longest value still counts as that one's."""
+    codes = np.ones(1_000, np.int32)
+    codes[0] = 0
+    columns: Columns = {
+        "a": Codes(codes, pa.array([1.0, -1.2345678901234568e-300])),
+        "b": Lists(np.zeros(1_000, np.int64), {"": pa.array([], pa.timestamp("us", tz="UTC"))}),
+    }
+
+    lines = json_lines(columns).to_pylist()
+    assert lines[0] == b'{"a":1.0,"b":[]}'
+    assert set(lines[1:]) == {b'{"a":-1.2345678901234568e-300,"b":[]}'}
+
+
+def test_only_texts_that_need_it_are_escaped() -> None:
+    """Those beside them, in slices and empty ones, stay as they are."""
+    texts = pa.array(["no", 'a "b"', "", None, "c\\d", "\n", "ä", "no"])
+
+    for column in (texts, texts[1:], texts[2:6], texts.take(pa.array([4, 0]))):
+        table = pa.table({"x": column})
+        assert json_lines(columns_of(table)).to_pylist() == row_by_row(table)
