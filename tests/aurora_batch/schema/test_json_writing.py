@@ -132,7 +132,9 @@ def test_there_is_room_where_a_column_has_no_values() -> None:
         "b": Lists(np.zeros(1_000, np.int64), {"": pa.array([], pa.timestamp("us", tz="UTC"))}),
     }
 
-    lines = json_lines(columns).to_pylist()
+    made = json_lines(columns)
+    made.validate(full=True)  # all of it lies in what was reserved for it
+    lines = made.to_pylist()
     assert lines[0] == b'{"a":1.0,"b":[]}'
     assert set(lines[1:]) == {b'{"a":-1.2345678901234568e-300,"b":[]}'}
 
