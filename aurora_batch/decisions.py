@@ -25,7 +25,8 @@ from aurora_batch.schema import (
     Rejection,
     microseconds_of,
 )
-from aurora_batch.schema.buffers import buffers_of
+from aurora_batch.schema.buffers import buffers_of, whole
+from aurora_batch.schema.times import TIMESTAMP
 from aurora_batch.scoring import Columns
 from kernels import decision_ids as kernel
 from kernels import pairs
@@ -47,7 +48,6 @@ REASONS = (
 _CODE = {reason: code for code, reason in enumerate(REASONS)}
 _REASONS = pa.array(list(map(str, REASONS)), pa.string())
 _STATUSES = pa.array([str(STATUS_OF_REASON[reason]) for reason in REASONS], pa.string())
-TIME = pa.timestamp("us", tz="UTC")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def coded(
     kept = refused[stage == 3] if outcome.kept is not None else refused[:0]
     said, region = _said(fleet), c.region * fleet.offers + offer
     columns = {
-        "request_id": requests["request_id"].combine_chunks(),
+        "request_id": whole(requests["request_id"]),
         "decision_id": decision_ids(requests),
         "status": Codes(reason, _STATUSES),
         "provider": Codes(said.provider[offer], said.providers),
@@ -116,10 +116,10 @@ def coded(
         ),
         "alternatives": _alternatives(said, outcome),
         "batch_id": _constant(stamp.batch_id, n),
-        "window": _constant(stamp.window_us, n, TIME),
+        "window": _constant(stamp.window_us, n, TIMESTAMP),
         "shadow_price": _shadow_prices(fleet, outcome, kept),
         "policy": _constant(str(stamp.policy), n),
-        "decided_at": _constant(stamp.decided_us, n, TIME),
+        "decided_at": _constant(stamp.decided_us, n, TIMESTAMP),
         "remedy": outcome.remedy,
     }
     return Decisions({name: columns[name] for name in DECISION_SCHEMA.names})
@@ -157,7 +157,7 @@ def decision_ids(requests: pa.Table) -> pa.Array:
     A request that is sent, or after a crash decided, twice keeps its decision's id, so readers can
     drop the second.
     """
-    names = requests["request_id"].combine_chunks()
+    names = whole(requests["request_id"])
     event = microseconds_of(requests["requested_at"])
     octets, bounds, _ = buffers_of(names)
     said = np.empty(len(names) * DIGITS, np.uint8)

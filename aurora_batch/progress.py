@@ -20,16 +20,10 @@ RECORD_BYTES = 100  # of a record beside its value; or a flood of empty ones wou
 
 def next_offsets(records: Records) -> dict[int, int]:
     """Return the offset to commit for each partition of a batch."""
-    partitions, last = _last_offsets(records)
-    return dict(zip(partitions, (last + 1).tolist(), strict=True))
-
-
-def _last_offsets(records: Records) -> tuple[list[int], NDArray[np.int64]]:
-    """Return the partitions that records are of, and the largest offset of each."""
     last = np.full(int(records.partition.max(initial=-1)) + 1, -1)
     np.maximum.at(last, records.partition, records.offset)
     known = np.flatnonzero(last >= 0)
-    return known.tolist(), last[known]
+    return dict(zip(known.tolist(), (last[known] + 1).tolist(), strict=True))
 
 
 def size_of(records: Records) -> int:
