@@ -14,7 +14,6 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 U8 = NDArray[np.uint8]
-U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
