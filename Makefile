@@ -27,7 +27,7 @@ demo: $(STAMP) ## embedded broker, 100,000 requests, decisions and a report
 test: $(STAMP) ## the test suite
 	@echo "==> compiling the kernels (on two cores, where the cache has none)"
 	@$(BIN)/python -m aurora_batch.warm_up
-	@echo "==> running the test suite, on each core"
+	@echo "==> running the test suite, on up to four cores"
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 	@echo "==> running the tests against a real Kafka broker (a JDK and Maven; skipped without)"
 	@$(BIN)/python -m pytest -m kafka -rs

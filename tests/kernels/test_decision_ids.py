@@ -43,3 +43,13 @@ def test_every_length_is_right() -> None:
 
     assert of_kernel(rows[:-1]) == [naive(*row) for row in rows[:-1]]
     assert of_kernel([rows[-1], ("", 0), ("r", -1)]) == [None, None, None]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(10**15 - 2, 10**16 + 1), max_size=50))
+def test_times_of_sixteen_digits_are_right(events: list[int]) -> None:
+    """Those of our century, which are written eight digits at a time, and the next beyond."""
+    edges = [10**15 - 1, 10**15, 10**16 - 1, 10**16, 10**15 + 10**8 - 1, 2 * 10**15 + 10**8]
+    rows = [("request", event) for event in [*edges, *events]]
+
+    assert of_kernel(rows) == [naive(*row) for row in rows]

@@ -1,9 +1,9 @@
 """Record batches (format v2) between bytes and columns; no connection, no client.
 
-Codecs are aiokafka's, so that what is read here is what aiokafka would read; the checksum is not,
-which takes a table's way, fifteen times as long as the processor's own instruction. Whoever calls
-this from a thread leaves the event loop free for most of the time: the walks over the records hold
-no lock.
+Codecs are aiokafka's, so that what is read here is what aiokafka would read. Its checksum works
+with tables, and takes fifteen times as long as the processor's own instruction, which is used here.
+Whoever calls this from a thread leaves the event loop free for most of the time: the walks over the
+records hold no lock.
 """
 
 import struct
@@ -116,7 +116,7 @@ def _binary(data: Any, at: I64, size: I64) -> pa.BinaryArray:
 
 
 def _checksum(data: memoryview) -> int:
-    """Return the CRC32C; keeps Python's lock, to have it back could take far longer than this."""
+    """Return the CRC32C; keeps Python's lock: to get it back could take far longer than this."""
     return crc32c(data, gil_release_mode=0)
 
 
