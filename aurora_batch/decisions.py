@@ -2,7 +2,7 @@
 
 import math
 from binascii import hexlify
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from aurora_batch.remedies import exact
 from aurora_batch.schema import (
     ALTERNATIVE_TYPE,
     DECISION_SCHEMA,
+    Choices,
     Codes,
     Decisions,
     Lists,
@@ -46,8 +47,14 @@ REASONS = (
     Reason.OK,
 )
 _CODE = {reason: code for code, reason in enumerate(REASONS)}
-_REASONS = pa.array(list(map(str, REASONS)), pa.string())
-_STATUSES = pa.array([str(STATUS_OF_REASON[reason]) for reason in REASONS], pa.string())
+
+
+def _texts(texts: Iterable[str]) -> pa.Array:
+    return pa.array(list(map(str, texts)), pa.string())
+
+
+_REASON = Choices({"reason": _texts(REASONS)})
+_STATUS = Choices({"status": _texts(STATUS_OF_REASON[reason] for reason in REASONS)})
 
 
 @dataclass(frozen=True)
@@ -98,19 +105,15 @@ def coded(
     reason = np.full(n, _CODE[Reason.OK], np.int32)
     reason[refused] = np.where(stage == 3, _CODE[turned_away], stage)
     kept = refused[stage == 3] if outcome.kept is not None else refused[:0]
-    said, region = _said(fleet), c.region * fleet.offers + offer
+    said, place = _said(fleet), (c.region * fleet.offers + offer).astype(np.int32)
     columns = {
         "request_id": whole(requests["request_id"]),
         "decision_id": decision_ids(requests),
-        "status": Codes(reason, _STATUSES),
-        "provider": Codes(said.provider[offer], said.providers),
-        "gpu_type": Codes(said.gpu[offer], said.gpus),
-        "region": Codes(np.where(served, region, -1).astype(np.int32), said.regions),
-        "price_usd_per_hour": Codes(offer, said.prices),
-        "estimated_latency_ms": Codes(offer, said.latencies),
+        **_STATUS.at(reason),
+        **said.place.at(np.where(served, place, np.int32(-1))),
         "score": _numbers(np.where(served, outcome.score, np.nan)),
         "cost_usd": _numbers(said.price[offer] * c.requests.hours),
-        "reason": Codes(reason, _REASONS),
+        **_REASON.at(reason),
         "blocked_by": _with_reserve(
             _blocked_by(c, fleet, outcome.left, refused, at, effort), fleet, outcome, kept
         ),
@@ -170,16 +173,13 @@ def decision_ids(requests: pa.Table) -> pa.Array:
 
 
 class Said(NamedTuple):
-    """What decisions say of a fleet's offers; of offer -1, which is none, the last code is null."""
+    """What decisions say of a fleet's offers."""
 
-    provider: I32  # (m + 1,) codes by offer
-    gpu: I32  # (m + 1,)
+    provider: I32  # (m + 1,) code of `providers` by offer; of offer -1, which is none, null
     price: F64  # (m + 1,), NaN of none
     providers: pa.Array
-    gpus: pa.Array
-    prices: pa.Array  # (m,)
-    latencies: pa.Array  # (m,)
-    regions: pa.Array  # by code of the region asked for (`Columns.region`), times m, plus the offer
+    place: Choices  # by code of the region asked for (`Columns.region`), times m, plus the offer
+    other: Choices  # by offer
 
 
 @lru_cache(maxsize=4)
@@ -187,20 +187,25 @@ def _said(fleet: Fleet) -> Said:
     # The region of a decision is the one asked for where the offer lists it, else its first.
     asked = [None, *fleet.regions, None]
     regions = [name if name in own else own[0] for name in asked for own in fleet.offer_regions]
+    provider = _texts(fleet.provider_ids[p] for p in fleet.offer_provider)
+    gpu = _texts(fleet.gpu_types[g] for g in fleet.offer_gpu)
+    price = pa.array(fleet.offer_price)
+    of_offer = {
+        "provider": provider, "gpu_type": gpu, "region": None, "price_usd_per_hour": price,
+        "estimated_latency_ms": pa.array(fleet.offer_latency_ms),
+    }  # fmt: skip
+    place = {
+        name: _texts(regions) if values is None else pa.concat_arrays([values] * len(asked))
+        for name, values in of_offer.items()
+    }
+    other = {"provider": provider, "gpu_type": gpu, "price_usd_per_hour": price}
     return Said(
         np.append(fleet.offer_provider, np.int32(-1)),
-        np.append(fleet.offer_gpu, np.int32(-1)),
         np.append(fleet.offer_price, np.nan),
         _texts(fleet.provider_ids),
-        _texts(fleet.gpu_types),
-        pa.array(fleet.offer_price),
-        pa.array(fleet.offer_latency_ms),
-        _texts(regions),
+        Choices(place),
+        Choices(other),
     )
-
-
-def _texts(texts: Sequence[str]) -> pa.Array:
-    return pa.array(list(map(str, texts)), pa.string())
 
 
 def _numbers(numbers: F64) -> pa.Array:
@@ -234,7 +239,7 @@ def _with_reserve(blocked: Lists, fleet: Fleet, outcome: Outcome, kept: I64) -> 
     provider = said.providers.take(pa.array(said.provider[outcome.kept.offer[kept]]))
     price, worth = (_short(x[kept]) for x in (outcome.kept.price, outcome.kept.worth))
     parts = ("reserve_price ", price, " at ", provider, " (worth ", worth, ")", "")
-    codes, known = blocked.fields[""]
+    codes, known, _ = blocked.fields[""]
     phrases = pa.concat_arrays([known, pc.binary_join_element_wise(*parts)])
     own = np.arange(len(known), len(phrases), dtype=np.int32)
     start = np.cumsum(blocked.length) - blocked.length
@@ -252,12 +257,7 @@ def _short(numbers: F64) -> pa.Array:
 def _alternatives(said: Said, outcome: Outcome) -> Lists:
     known = outcome.other_offer >= 0
     offer = outcome.other_offer[known]
-    fields = {
-        "provider": Codes(said.provider[offer], said.providers),
-        "gpu_type": Codes(said.gpu[offer], said.gpus),
-        "price_usd_per_hour": Codes(offer, said.prices),
-        "score": pa.array(outcome.other_score[known]),
-    }
+    fields = {**said.other.at(offer), "score": pa.array(outcome.other_score[known])}
     return Lists(known.sum(axis=1), {f.name: fields[f.name] for f in ALTERNATIVE_TYPE})
 
 

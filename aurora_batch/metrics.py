@@ -323,8 +323,10 @@ class Metrics:
     def _count_decisions(self, done: Committed) -> None:
         if not done.decisions.num_rows:
             return
-        where, known = codes_of(done.decisions.columns["provider"])
-        reason, causes = codes_of(done.decisions.columns["reason"])
+        where, named, _ = codes_of(done.decisions.columns["provider"])
+        named = named.dictionary_encode()  # some stand in it more than once
+        known, where = named.dictionary, np.append(named.indices.to_numpy(), -1)[where]
+        reason, causes, _ = codes_of(done.decisions.columns["reason"])
         providers, reasons = [NO_PROVIDER, *known.to_pylist()], causes.to_pylist()
         group = (where.astype(np.int64) + 1) * len(reasons) + reason
         durations = self._distributions["route_duration_seconds"]

@@ -23,7 +23,8 @@ I64 = NDArray[np.int64]
 SPARE = 16
 
 # Columns of `leaves`: pieces before a value and in place of it and what stands before it; whether
-# it is put in quotes; the piece of code 0; where its codes begin in `codes`.
+# it is put in quotes; the piece of code 0; where its codes begin in `codes` (-1: each element has
+# a piece of its own, code by code).
 BEFORE, NULL, QUOTED, FIRST, CODES = range(5)
 LEAF = 5
 # Columns of `steps`: the first leaf and how many follow each other; of lists, where their starts
@@ -62,11 +63,49 @@ def _put(out, at, data, bounds, piece):  # type: ignore[no-untyped-def]
     return at + size
 
 
+@njit(cache=True, inline="always", error_model="numpy")
+def _size(bounds, piece):  # type: ignore[no-untyped-def]
+    return bounds[piece + 1] - bounds[piece]
+
+
+@njit(cache=True, inline="always", error_model="numpy")
+def _code(leaves, leaf, codes, element):  # type: ignore[no-untyped-def]
+    first = leaves[leaf, CODES]
+    return np.int64(codes[first + element]) if first >= 0 else np.int64(element)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def row_ends(bounds: I64, leaves: I64, steps: I64, codes: I32, spans: I64, n: int) -> I64:
+    """Return where each row ends, (n + 1,), beginning with 0; arguments as of `write_rows`."""
+    ends = np.zeros(n + 1, np.int64)
+    for row in range(n):
+        size = 1
+        for step in range(steps.shape[0]):
+            listed = steps[step, SPANS]
+            first, length = row, 1
+            if listed >= 0:
+                first, length = spans[listed + row], spans[listed + n + row]
+                size += _size(bounds, steps[step, NOTHING] if length < 0 else steps[step, OPEN])
+                size += length >= 0
+                length = max(length, 0)
+                size += max(length - 1, 0) + length * _size(bounds, steps[step, AFTER])
+            for leaf in range(steps[step, LOW], steps[step, LOW] + steps[step, COUNT]):
+                for element in range(first, first + length):
+                    code = _code(leaves, leaf, codes, element)
+                    if code < 0:
+                        size += _size(bounds, leaves[leaf, NULL])
+                    else:
+                        size += _size(bounds, leaves[leaf, BEFORE]) + 2 * leaves[leaf, QUOTED]
+                        size += _size(bounds, leaves[leaf, FIRST] + code)
+        ends[row + 1] = ends[row] + size
+    return ends
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def write_rows(
-    data: U8, bounds: I64, leaves: I64, steps: I64, codes: I32, spans: I64, n: int, out: U8
-) -> I64:
-    """Write rows one behind the other; return where each ends, (n + 1,), beginning with 0.
+    data: U8, bounds: I64, leaves: I64, steps: I64, codes: I32, spans: I64, ends: I64, out: U8
+) -> None:
+    """Write rows one behind the other.
 
     Parameters
     ----------
@@ -79,11 +118,13 @@ def write_rows(
     spans
         Of each column of lists: where each begins among the elements, (n,), and its length, (n,),
         -1 for null.
+    ends
+        What `row_ends` returned, (n + 1,).
     out
-        Room for all rows, and `SPARE` bytes. **Modified in place.**
+        ends[n] bytes, and `SPARE` more. **Modified in place.**
     """
-    ends = np.zeros(n + 1, np.int64)
-    at = 0
+    n = ends.size - 1
+    at = ends[0]
     for row in range(n):
         for step in range(steps.shape[0]):
             low, high = steps[step, LOW], steps[step, LOW] + steps[step, COUNT]
@@ -98,7 +139,7 @@ def write_rows(
                     out[at] = _COMMA
                     at += 1
                 for leaf in range(low, high):
-                    code = codes[leaves[leaf, CODES] + element]
+                    code = _code(leaves, leaf, codes, element)
                     if code < 0:
                         at = _put(out, at, data, bounds, leaves[leaf, NULL])
                         continue
@@ -115,5 +156,3 @@ def write_rows(
                 at += 1
         out[at] = _END
         at += 1
-        ends[row + 1] = at
-    return ends

@@ -7,7 +7,7 @@ as JSON Schema.
 """
 
 from aurora_batch.schema.arrow_reading import ARROW_CONTENT_TYPE
-from aurora_batch.schema.coded import Codes, Decisions, Lists, codes_of
+from aurora_batch.schema.coded import Choices, Codes, Decisions, Lists, codes_of
 from aurora_batch.schema.columns import (
     ALTERNATIVE_TYPE,
     DECISION_SCHEMA,
@@ -42,6 +42,7 @@ __all__ = [
     "REQUEST_SCHEMA",
     "SCHEMA_VERSION",
     "WEIGHTS_TYPE",
+    "Choices",
     "Codes",
     "Decisions",
     "Decoded",

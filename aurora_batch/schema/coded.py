@@ -5,7 +5,7 @@ JSON is written from the codes, and metrics count by them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,11 +20,30 @@ I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """What columns side by side say together, by one code; whoever keeps it keeps its text too.
+
+    Attributes
+    ----------
+    columns
+        By name, in the order in which they stand: values, as many of each, none of them null.
+    """
+
+    columns: Mapping[str, pa.Array]
+    made: dict[str, pa.Array] = field(default_factory=dict)  # of the text, by whoever writes it
+
+    def at(self, codes: I32) -> "dict[str, Codes]":
+        """Return each column as codes, below zero: null in all of them."""
+        return {name: Codes(codes, values, self) for name, values in self.columns.items()}
+
+
 class Codes(NamedTuple):
     """A column of few values: which of them each row has."""
 
     codes: I32  # (n,), below zero: null
-    values: pa.Array  # some may stand twice, or for nobody
+    values: pa.Array  # some may stand twice, or for nobody; none is null
+    choices: Choices | None = None  # it is one of the columns of these, all by the same codes
 
 
 Flat = Codes | Any  # an Arrow array where nearly every value is another
@@ -65,7 +84,7 @@ def _column_of(chunks: pa.ChunkedArray) -> Column:
     elements = column.flatten()
     if not pa.types.is_struct(elements.type):
         return Lists(length, {"": elements})
-    names = [field.name for field in elements.type]
+    names = [part.name for part in elements.type]
     return Lists(length, dict(zip(names, elements.flatten(), strict=True)))
 
 
@@ -100,7 +119,7 @@ def _array(column: Column, kind: pa.DataType) -> pa.Array:
         return _picked(column)
     if not isinstance(column, Lists):
         return column
-    parts = {name: _array(field, None) for name, field in column.fields.items()}
+    parts = {name: _array(part, None) for name, part in column.fields.items()}
     elements = parts.get("")
     if elements is None:
         elements = pa.StructArray.from_arrays(list(parts.values()), fields=list(kind.value_type))

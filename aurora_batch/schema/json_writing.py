@@ -2,12 +2,15 @@
 
 Of most columns a batch has few distinct values: some hundred texts say what stands in ten thousand
 rows. They, the names of the fields and what stands in one row alone become pieces of text, and one
-kernel puts all rows together from them (`kernels.json_lines`).
+kernel puts all rows together from them (`kernels.json_lines`). Columns side by side that one code
+decides (`Choices`) are one piece, made once for all batches; what is the same in all rows is a part
+of the name behind it.
 
 The text is what Polars' `write_ndjson` writes: the shortest that reads back as the same number, no
 escapes but those that JSON asks for, null for what is not finite.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aurora_batch.schema.buffers import buffers_of
-from aurora_batch.schema.coded import Codes, Columns, Flat, Lists, codes_of
+from aurora_batch.schema.coded import Choices, Codes, Column, Columns, Flat, Lists, codes_of
 from kernels import json_lines as kernel
 
 U8 = NDArray[np.uint8]
@@ -28,21 +31,30 @@ I64 = NDArray[np.int64]
 MOST_BYTES = 2**31 - 1  # of a binary column with offsets of 32 bits
 
 
+FEW = 1_000  # numbers that are sooner formatted than looked through for equal ones
+TEXT, TIME, NUMBER, JSON = range(4)  # forms of values
+
+
 class Leaf(NamedTuple):
-    """A column, or a field of the elements of one: values, and which of them stands where."""
+    """A column, some side by side, or a field of the elements of one: what stands where."""
 
     before: str  # each value
-    codes: I32  # of `values`; below zero: null
+    null: str  # in place of a value and what stands before it
+    codes: I32 | None  # of `values`; below zero: null; None: each has its own
     values: pa.Array
+    form: int
 
 
 class Step(NamedTuple):
-    """A column of the table."""
+    """A column of the table, or some of one leaf."""
 
     leaves: list[Leaf]  # one, or of lists the fields of their elements
     spans: I64 | None = None  # (2, n): of lists, where each begins and its length, -1 for null
     before: str = ""  # each list
     after: str = ""  # each element
+
+
+Named = list[tuple[str, Column]]
 
 
 def json_lines(columns: Columns, own: frozenset[str] = frozenset()) -> pa.BinaryArray:
@@ -61,40 +73,98 @@ def json_lines(columns: Columns, own: frozenset[str] = frozenset()) -> pa.Binary
     ValueError
         All rows together are 2 GiB or more.
     """
-    steps, n, before = [], 0, "{"
-    for name, column in columns.items():
-        before += f'"{name}":'
+    rest, steps, before, n = list(columns.items()), list[Step](), "{", 0
+    while rest:
+        name, column = rest[0]
         if isinstance(column, Lists):
-            steps.append(_lists(before, column))
-            n = len(column.length)
+            steps.append(_lists(f'{before}"{name}":', column))
+            n, rest = len(column.length), rest[1:]
+        elif len(rest) > 1 and _same(column):
+            before += f'"{name}":{_said(column)},'
+            rest = rest[1:]
+            continue
         else:
-            leaf = _leaf(before, column, name in own)
+            leaf, rest = _leaf(before, rest, own)
             steps.append(Step([leaf]))
-            n = leaf.codes.size
+            n = len(leaf.values if leaf.codes is None else leaf.codes)
         before = ","
     return _written(steps, n) if n else pa.array([], pa.binary())
 
 
-def _leaf(before: str, column: Flat, own: bool = False) -> Leaf:
-    """Return a column as a leaf; of texts, each stands for itself."""
-    if isinstance(column, Codes) or not (own or pa.types.is_string(column.type)):
-        return Leaf(before, *codes_of(column))
-    codes = np.arange(len(column), dtype=np.int32)
-    if column.null_count:
-        codes[column.is_null().to_numpy(zero_copy_only=False)] = -1
-    return Leaf(before, codes, column)
+def _same(column: Flat) -> bool:
+    """Whether a column says the same in every row, and somebody knows."""
+    return isinstance(column, Codes) and len(column.values) == 1 and not column.codes.any()
+
+
+def _said(column: Codes) -> str:
+    """Return the one value of a column as JSON; not by calls that are made for many."""
+    value = column.values[0]
+    form = _form(value.type)
+    if form == TEXT:
+        return msgspec.json.encode(value.as_py()).decode()
+    if form == TIME:
+        return f'"{_time(str(np.datetime_as_string(np.datetime64(value.value, "us"))))}"'
+    text: str = _numbers(column.values)[0].as_py()
+    return text
+
+
+def _leaf(before: str, rest: Named, own: frozenset[str] = frozenset()) -> tuple[Leaf, Named]:
+    """Return the first columns as a leaf, and the others; the first is no list."""
+    name, column = rest[0]
+    assert not isinstance(column, Lists)
+    if isinstance(column, Codes) and (choices := column.choices) and _all_of(column, rest):
+        null = ",".join(f'"{n}":null' for n in choices.columns)
+        leaf = Leaf(before, before + null, column.codes, _together(choices), JSON)
+        return leaf, rest[len(choices.columns) :]
+    codes, values, _ = column if isinstance(column, Codes) else (None, column, None)
+    form = _form(values.type)
+    before += f'"{name}":'
+    if codes is None and form != TEXT and name not in own and len(values) > FEW:
+        codes, values, _ = codes_of(values)
+    if codes is None and values.null_count:
+        codes = np.arange(len(values), dtype=np.int32)
+        codes[values.is_null().to_numpy(zero_copy_only=False)] = -1
+    return Leaf(before, before + "null", codes, values, form), rest[1:]
+
+
+def _all_of(first: Codes, rest: Named) -> bool:
+    """Whether all columns of the first one's choices stand here, in their order."""
+    assert first.choices is not None
+    names = list(first.choices.columns)
+    run = rest[: len(names)]
+    return [name for name, _ in run] == names and all(
+        isinstance(c, Codes) and c.choices is first.choices and c.codes is first.codes
+        for _, c in run
+    )
+
+
+def _together(choices: Choices) -> pa.Array:
+    """Return what the columns of choices say of each code, as JSON; made once."""
+    if "json" not in choices.made:
+        parts: list[pa.Array | str] = []
+        for place, (name, values) in enumerate(choices.columns.items()):
+            quote = "" if _form(values.type) == NUMBER else '"'
+            parts += [f'{"," * (place > 0)}"{name}":{quote}', _form_of(values), quote]
+        choices.made["json"] = pc.binary_join_element_wise(*parts, "")
+    return choices.made["json"]
 
 
 def _lists(before: str, column: Lists) -> Step:
     taken = np.maximum(column.length, 0)
     spans = np.stack([taken.cumsum() - taken, column.length])
     if "" in column.fields:
-        return Step([_leaf("", column.fields[""])], spans, before)
-    leaves = [
-        _leaf(f'{"," if place else "{"}"{name}":', field)
-        for place, (name, field) in enumerate(column.fields.items())
-    ]
+        return Step([_plain(column.fields[""])], spans, before)
+    rest, leaves = list[tuple[str, Column]](column.fields.items()), list[Leaf]()
+    while rest:
+        leaf, rest = _leaf("," if leaves else "{", rest)
+        leaves.append(leaf)
     return Step(leaves, spans, before, "}")
+
+
+def _plain(column: Flat) -> Leaf:
+    """Return the elements of lists, which have no name."""
+    codes, values, _ = codes_of(column)
+    return Leaf("", "null", codes, values, _form(values.type))
 
 
 def _written(steps: list[Step], n: int) -> pa.BinaryArray:
@@ -102,38 +172,25 @@ def _written(steps: list[Step], n: int) -> pa.BinaryArray:
     leaves = [leaf for step in steps for leaf in step.leaves]
     words: list[str] = []
     plan = np.zeros((len(leaves), kernel.LEAF), np.int64)
+    coded, taken = [np.zeros(0, np.int32)], 0
     for row, leaf in zip(plan, leaves, strict=True):
-        row[[kernel.BEFORE, kernel.NULL]] = len(words), len(words) + 1
-        words += [leaf.before, leaf.before + "null"]
-    counts = np.array([leaf.codes.size for leaf in leaves], np.int64)
-    plan[:, kernel.CODES] = np.cumsum(counts) - counts
+        row[: kernel.FIRST] = len(words), len(words) + 1, leaf.form in (TEXT, TIME)
+        words += [leaf.before, leaf.null]
+        row[kernel.CODES] = -1
+        if leaf.codes is not None:
+            row[kernel.CODES] = taken
+            taken += leaf.codes.size
+            coded.append(leaf.codes)
     order, spans = _order(steps, words)
     octets, bounds = _pieces(leaves, words, plan)
-    codes = np.concatenate([leaf.codes for leaf in leaves], dtype=np.int32)
-    known = np.array([len(leaf.values) for leaf in leaves], np.int64)
-    out = np.empty(_room(plan, counts, known, order, bounds, n) + kernel.SPARE, np.uint8)
-    ends = kernel.write_rows(octets, bounds, plan, order, codes, spans, n, out)
+    codes = np.concatenate(coded, dtype=np.int32)
+    ends = kernel.row_ends(bounds, plan, order, codes, spans, n)
     if ends[-1] > MOST_BYTES:
         raise ValueError(f"Expected rows of at most {MOST_BYTES} bytes, got {ends[-1]}.")
+    out = np.empty(int(ends[-1]) + kernel.SPARE, np.uint8)
+    kernel.write_rows(octets, bounds, plan, order, codes, spans, ends, out)
     buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(out)]
     return pa.BinaryArray.from_buffers(pa.binary(), n, buffers, 0)
-
-
-def _room(plan: I64, counts: I64, known: I64, order: I64, bounds: I64, n: int) -> int:
-    """Return bytes that are enough for all rows: memory that nobody writes to costs nothing.
-
-    Of each leaf there are `counts` codes of `known` values.
-    """
-    sizes, first = np.diff(bounds), plan[:, kernel.FIRST]
-    up = np.lexsort((known, first))  # one without values begins where another does
-    longest = np.zeros_like(first)
-    longest[up] = np.maximum.reduceat(sizes, first[up])
-    before = sizes[plan[:, [kernel.BEFORE, kernel.NULL]]].sum(axis=1)
-    of_leaves = counts @ (before + longest + 2)
-    lists = order[order[:, kernel.SPANS] >= 0]
-    elements = counts[lists[:, kernel.LOW]]
-    of_lists = n * (sizes[lists[:, [kernel.OPEN, kernel.NOTHING]]].sum() + len(lists))
-    return int(of_leaves + of_lists + elements @ (sizes[lists[:, kernel.AFTER]] + 1) + n)
 
 
 def _order(steps: list[Step], words: list[str]) -> tuple[I64, I64]:
@@ -156,24 +213,31 @@ def _pieces(leaves: list[Leaf], words: list[str], plan: I64) -> tuple[U8, I64]:
     """Return the bytes of all pieces and their bounds; says in the plan which are whose."""
     parts = [pa.array(words, pa.string())]
     count = len(words)
-    kinds = [_kind(leaf.values.type) for leaf in leaves]
-    for kind, form in enumerate((_texts, _times, _numbers)):
-        own = [at for at, which in enumerate(kinds) if which == kind]
-        if not own:
-            continue
-        plan[own, kernel.QUOTED] = form is not _numbers
-        sizes = np.array([len(leaves[at].values) for at in own], np.int64)
-        plan[own, kernel.FIRST] = count + np.cumsum(sizes) - sizes
-        count += int(sizes.sum())
-        parts.append(form(pa.concat_arrays([leaves[at].values for at in own])))
+    for form in (TEXT, TIME, NUMBER, JSON):
+        own: Sequence[pa.Array] = []
+        for row, leaf in zip(plan, leaves, strict=True):
+            if leaf.form == form:
+                row[kernel.FIRST] = count
+                count += len(leaf.values)
+                own = [*own, leaf.values]
+        if own:
+            values = pa.concat_arrays(own)
+            parts.append(values if form == JSON else _form_of(values))
     parts.append(pa.array([" " * kernel.SPARE]))
     octets, bounds, _ = buffers_of(pa.concat_arrays(parts))
     return octets, bounds
 
 
-def _kind(kind: pa.DataType) -> int:
-    """Return which of texts, times and numbers this is."""
-    return 2 if pa.types.is_floating(kind) else int(pa.types.is_timestamp(kind))
+def _form(kind: pa.DataType) -> int:
+    """Return the form of values of a type."""
+    if pa.types.is_string(kind):
+        return TEXT
+    return NUMBER if pa.types.is_floating(kind) else TIME
+
+
+def _form_of(values: pa.Array) -> pa.Array:
+    """Return values as JSON says them, between quotes but for numbers."""
+    return (_texts, _times, _numbers)[_form(values.type)](values)
 
 
 def _texts(texts: pa.Array) -> pa.Array:
@@ -201,5 +265,9 @@ def _numbers(numbers: pa.Array) -> pa.Array:
 def _times(times: pa.Array) -> pa.Array:
     """Return RFC 3339 of each time, with as many digits behind the point as say it: 0, 3 or 6."""
     said = np.datetime_as_string(times.fill_null(0).to_numpy(), unit="us").tolist()
-    short = [x.removesuffix("000").removesuffix("000").removesuffix(".") for x in said]
-    return pa.array([f"{x}Z" for x in short], pa.string())
+    return pa.array(list(map(_time, said)), pa.string())
+
+
+def _time(said: str) -> str:
+    """Return a moment that is said to the microsecond as shortly as it can be."""
+    return said.removesuffix("000").removesuffix("000").removesuffix(".") + "Z"

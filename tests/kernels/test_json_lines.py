@@ -22,6 +22,7 @@ from kernels.json_lines import (
     SPANS,
     SPARE,
     STEP,
+    row_ends,
     write_rows,
 )
 
@@ -37,11 +38,11 @@ class Field:
     null: bytes
     quoted: bool
     values: list[bytes]
-    codes: list[int]
+    codes: list[int] | None  # None: each place has its own
 
     def said(self, place: int) -> bytes:
         """What stands at a place."""
-        code = self.codes[place]
+        code = place if self.codes is None else self.codes[place]
         if code < 0:
             return self.null
         quote = b'"' * self.quoted
@@ -89,9 +90,11 @@ def by_kernel(columns: list[Column], n: int) -> list[bytes]:
         for field in column.fields:
             leaf = [0] * LEAF
             leaf[BEFORE], leaf[NULL], leaf[FIRST] = (len(pieces) + i for i in range(3))
-            leaf[QUOTED], leaf[CODES] = int(field.quoted), len(codes)
+            leaf[QUOTED], leaf[CODES] = int(field.quoted), -1
             pieces += [field.before, field.null, *field.values]
-            codes += field.codes
+            if field.codes is not None:
+                leaf[CODES] = len(codes)
+                codes += field.codes
             leaves.append(leaf)
         if column.lengths is not None:
             taken = np.maximum(column.lengths, 0)
@@ -105,11 +108,13 @@ def by_kernel(columns: list[Column], n: int) -> list[bytes]:
     out = np.full(total + 2 * SPARE, 7, np.uint8)
     data = np.frombuffer(b"".join(pieces) + b"." * SPARE, np.uint8)
     data.flags.writeable = False
-    ends = write_rows(
-        data, np.cumsum([0, *map(len, pieces)]), np.array(leaves, np.int64).reshape(-1, LEAF),
+    plan = (
+        np.cumsum([0, *map(len, pieces)]), np.array(leaves, np.int64).reshape(-1, LEAF),
         np.array(steps, np.int64).reshape(-1, STEP), np.array(codes, np.int32),
-        np.array(spans, np.int64), n, out,
+        np.array(spans, np.int64),
     )  # fmt: skip
+    ends = row_ends(*plan, n)
+    write_rows(data, *plan, ends, out)
     assert (out[total + SPARE :] == 7).all()
     return [out[a:b].tobytes() for a, b in pairwise(ends.tolist())]
 
@@ -120,6 +125,9 @@ def tables(draw: st.DrawFn) -> tuple[list[Column], int]:
     n = draw(st.integers(0, 4))
 
     def field(places: int) -> Field:
+        if draw(st.booleans()):
+            own = draw(st.lists(PIECES, min_size=places, max_size=places))
+            return Field(draw(PIECES), draw(PIECES), draw(st.booleans()), own, None)
         values = draw(st.lists(PIECES, max_size=3))
         code = st.integers(-1, len(values) - 1)
         codes = draw(st.lists(code, min_size=places, max_size=places))

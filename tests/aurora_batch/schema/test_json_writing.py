@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurora_batch.schema import DECISION_SCHEMA, Codes, Decisions, Lists, codes_of
+from aurora_batch.schema import DECISION_SCHEMA, Choices, Codes, Decisions, Lists, codes_of
 from aurora_batch.schema.coded import Column, Columns, columns_of
 from aurora_batch.schema.json_writing import json_lines
 
@@ -114,6 +114,56 @@ def test_a_value_may_stand_twice_or_for_nobody() -> None:
 
     lines = json_lines({"x": column}).to_pylist()
     assert lines == [b'{"x":"a"}', b'{"x":"a"}', b'{"x":null}', b'{"x":"b"}']
+
+
+UTC = pa.timestamp("us", tz="UTC")
+CHOICES = Choices(
+    {
+        "a": pa.array(['"x"', "", "ä\n"]),
+        "b": pa.array([1.5, float("inf"), 1e-7]),
+        "c": pa.array([0, 1_000, 1], UTC),
+    }
+)
+
+
+@pytest.mark.parametrize("codes", [[0, 2, -1, 1], [-1], [1, 1]])
+def test_columns_by_one_code_are_the_same_together(codes: list[int]) -> None:
+    """First, last, between others and as fields of lists; half of them, or by codes of another."""
+    chosen = CHOICES.at(np.array(codes, np.int32))
+    alone = {name: Codes(c.codes, c.values) for name, c in chosen.items()}
+    other = {"z": pa.array(["z"] * len(codes))}
+    elements = np.ones(len(codes), np.int64)
+    mixed = {**chosen, "c": CHOICES.at(np.array(codes[::-1], np.int32))["c"]}
+    for made, expected in (
+        (chosen, alone),
+        ({**other, **chosen, "end": other["z"]}, {**other, **alone, "end": other["z"]}),
+        ({"x": Lists(elements, {**chosen, **other})}, {"x": Lists(elements, {**alone, **other})}),
+        ({"a": chosen["a"], "b": chosen["b"]}, {"a": alone["a"], "b": alone["b"]}),
+        (mixed, {**alone, "c": Codes(mixed["c"].codes, mixed["c"].values)}),
+    ):
+        assert json_lines(made).to_pylist() == json_lines(expected).to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (pa.array(['a "b"']), b'"a \\"b\\""'),
+        (pa.array([0.1]), b"0.1"),
+        (pa.array([float("nan")]), b"null"),
+        (pa.array([1_500_000], UTC), b'"1970-01-01T00:00:01.500Z"'),
+        (pa.array([-1], UTC), b'"1969-12-31T23:59:59.999999Z"'),
+    ],
+)
+def test_what_every_row_says_is_said_in_each(value: pa.Array, said: bytes) -> None:
+    """In front of another column, of a list, of another such one, and last."""
+    same, n = Codes(np.zeros(3, np.int32), value), 3
+    some = Codes(np.array([0, -1, 0], np.int32), value)
+    lists = Lists(np.zeros(n, np.int64), {"": pa.array([], pa.string())})
+
+    lines = json_lines({"a": same, "b": same, "c": lists, "d": same, "e": some, "f": same})
+    for line, own in zip(lines.to_pylist(), (said, b"null", said), strict=True):
+        expected = b'{"a":%b,"b":%b,"c":[],"d":%b,"e":%b,"f":%b}' % (said, said, said, own, said)
+        assert line == expected
 
 
 def test_no_values_are_null() -> None:
