@@ -10,7 +10,6 @@ The text is what Polars' `write_ndjson` writes: the shortest that reads back as 
 escapes but those that JSON asks for, null for what is not finite.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -31,7 +30,7 @@ I64 = NDArray[np.int64]
 MOST_BYTES = 2**31 - 1  # of a binary column with offsets of 32 bits
 
 
-FEW = 1_000  # numbers that are sooner formatted than looked through for equal ones
+FEW = 1_000  # values that are sooner made, or joined, than looked through for what can be left out
 TEXT, TIME, NUMBER, JSON = range(4)  # forms of values
 
 
@@ -114,9 +113,9 @@ def _leaf(before: str, rest: Named, own: frozenset[str] = frozenset()) -> tuple[
     assert not isinstance(column, Lists)
     if isinstance(column, Codes) and (choices := column.choices) and _all_of(column, rest):
         null = ",".join(f'"{n}":null' for n in choices.columns)
-        leaf = Leaf(before, before + null, column.codes, _together(choices), JSON)
-        return leaf, rest[len(choices.columns) :]
-    codes, values, _ = column if isinstance(column, Codes) else (None, column, None)
+        said = _used(column.codes, _together(choices))
+        return Leaf(before, before + null, *said, JSON), rest[len(choices.columns) :]
+    codes, values = _used(*column[:2]) if isinstance(column, Codes) else (None, column)
     form = _form(values.type)
     before += f'"{name}":'
     if codes is None and form != TEXT and name not in own and len(values) > FEW:
@@ -125,6 +124,18 @@ def _leaf(before: str, rest: Named, own: frozenset[str] = frozenset()) -> tuple[
         codes = np.arange(len(values), dtype=np.int32)
         codes[values.is_null().to_numpy(zero_copy_only=False)] = -1
     return Leaf(before, before + "null", codes, values, form), rest[1:]
+
+
+def _used(codes: I32, values: pa.Array) -> tuple[I32, pa.Array]:
+    """Return codes and values without most of those that are nobody's, where they are many.
+
+    All pieces are joined for each batch, and a large fleet has far more than a batch has rows.
+    """
+    if len(values) <= max(FEW, codes.size):
+        return codes, values
+    used, which = np.unique(np.maximum(codes, -1), return_inverse=True)
+    absent = int((used < 0).sum())  # 0 or 1, the first
+    return which.astype(np.int32) - np.int32(absent), values.take(pa.array(used[absent:]))
 
 
 def _all_of(first: Codes, rest: Named) -> bool:
@@ -214,12 +225,12 @@ def _pieces(leaves: list[Leaf], words: list[str], plan: I64) -> tuple[U8, I64]:
     parts = [pa.array(words, pa.string())]
     count = len(words)
     for form in (TEXT, TIME, NUMBER, JSON):
-        own: Sequence[pa.Array] = []
+        own: list[pa.Array] = []
         for row, leaf in zip(plan, leaves, strict=True):
             if leaf.form == form:
                 row[kernel.FIRST] = count
                 count += len(leaf.values)
-                own = [*own, leaf.values]
+                own.append(leaf.values)
         if own:
             values = pa.concat_arrays(own)
             parts.append(values if form == JSON else _form_of(values))

@@ -166,6 +166,21 @@ def test_what_every_row_says_is_said_in_each(value: pa.Array, said: bytes) -> No
         assert line == expected
 
 
+@pytest.mark.parametrize("codes", [[2_999, 0, -1, 7], [5] * 3, [-1, -2]])
+def test_of_more_values_than_rows_only_some_are_pieces(codes: list[int]) -> None:
+    """As of a large fleet: by codes of one column, of several, and in lists."""
+    many = [f"offer {i}" for i in range(3_000)]
+    choices = Choices({"a": pa.array(many), "b": pa.array(np.arange(3_000.0))})
+    chosen = choices.at(np.array(codes, np.int32))
+    lists = Lists(np.ones(len(codes), np.int64), dict(chosen))
+
+    lines = json_lines({**chosen, "x": Codes(chosen["a"].codes, chosen["a"].values), "y": lists})
+    for line, code in zip(lines.to_pylist(), codes, strict=True):
+        a, b = (f'"{many[code]}"', f"{code}.0") if code >= 0 else ("null", "null")
+        said = f'"a":{a},"b":{b}'
+        assert line.decode() == f'{{{said},"x":{a},"y":[{{{said}}}]}}'
+
+
 def test_no_values_are_null() -> None:
     """As in a fleet without offers."""
     column = Codes(np.array([-1, -1], np.int32), pa.array([], pa.float64()))
