@@ -190,13 +190,16 @@ def _said(fleet: Fleet) -> Said:
     provider = _texts(fleet.provider_ids[p] for p in fleet.offer_provider)
     gpu = _texts(fleet.gpu_types[g] for g in fleet.offer_gpu)
     price = pa.array(fleet.offer_price)
-    of_offer = {
-        "provider": provider, "gpu_type": gpu, "region": None, "price_usd_per_hour": price,
-        "estimated_latency_ms": pa.array(fleet.offer_latency_ms),
-    }  # fmt: skip
+
+    def everywhere(values: pa.Array) -> pa.Array:
+        return pa.concat_arrays([values] * len(asked))
+
     place = {
-        name: _texts(regions) if values is None else pa.concat_arrays([values] * len(asked))
-        for name, values in of_offer.items()
+        "provider": everywhere(provider),
+        "gpu_type": everywhere(gpu),
+        "region": _texts(regions),
+        "price_usd_per_hour": everywhere(price),
+        "estimated_latency_ms": everywhere(pa.array(fleet.offer_latency_ms)),
     }
     other = {"provider": provider, "gpu_type": gpu, "price_usd_per_hour": price}
     return Said(

@@ -241,9 +241,9 @@ def _pieces(leaves: list[Leaf], words: list[str], plan: I64) -> tuple[U8, I64]:
 
 def _form(kind: pa.DataType) -> int:
     """Return the form of values of a type."""
-    if pa.types.is_string(kind):
-        return TEXT
-    return NUMBER if pa.types.is_floating(kind) else TIME
+    if pa.types.is_floating(kind):
+        return NUMBER
+    return TIME if pa.types.is_timestamp(kind) else TEXT
 
 
 def _form_of(values: pa.Array) -> pa.Array:
